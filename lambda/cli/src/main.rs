@@ -1,0 +1,2 @@
+//! The llm-gateway command.
+fn main() {}

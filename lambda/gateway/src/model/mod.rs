@@ -1,0 +1,72 @@
+//! The room of the models: one trait, Amazon Bedrock and the embedded ones beside it.
+
+use crate::chat::{Delta, Message, Sampling, StopReason, Tool, ToolChoice, Usage};
+use crate::error::Error;
+use crate::retrieval::Passage;
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use serde_json::Value;
+
+/// One question to a model: checked, resolved, ready to translate.
+#[derive(Clone, Debug, Default)]
+pub struct Ask {
+    /// The id to call: a model or an inference profile (`catalog::Choice::invoke_id`).
+    pub invoke_id: String,
+    /// The conversation, retrieved passages already framed into the last user message.
+    pub messages: Vec<Message>,
+    /// How many of `messages` are stored earlier turns: a prompt cache point may stand after them.
+    pub stored_messages: usize,
+    /// Whether the model supports prompt cache points.
+    pub cache_points: bool,
+    /// System instruction.
+    pub system: Option<String>,
+    /// Only the parameters that the model takes.
+    pub sampling: Sampling,
+    /// Tools on offer.
+    pub tools: Vec<Tool>,
+    /// Whether one must be used.
+    pub tool_choice: Option<ToolChoice>,
+    /// JSON schema that the answer must follow.
+    pub response_schema: Option<Value>,
+    /// The passages again, with their sources, for a model that quotes them.
+    pub passages: Vec<Passage>,
+    /// The question itself, without passages.
+    pub question: String,
+}
+
+/// What a model's stream is made of.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Part {
+    /// A piece of the answer.
+    Delta(Delta),
+    /// The model stopped. A stream that ends without it was cut short.
+    Stop(StopReason),
+    /// What it cost; after `Stop`, where the provider says it at all.
+    Usage(Usage),
+}
+
+/// A model's answer: parts until the end, or an error that ends it.
+pub type Parts = BoxStream<'static, Result<Part, Error>>;
+
+/// A model that answers in a stream.
+pub trait Model: Send + Sync {
+    /// Asks. An error before the stream (`throttled`, `unavailable` …) carries the provider's
+    /// Retry-After; retries are the engine's, never the model's. Dropping the stream, or the
+    /// future, stops the generation upstream.
+    fn ask(&self, ask: Ask) -> BoxFuture<'static, Result<Parts, Error>>;
+}
+
+/// A text as a vector.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Embedding {
+    /// The vector.
+    pub vector: Vec<f32>,
+    /// Tokens of the text.
+    pub input_tokens: u64,
+}
+
+/// A model that turns text into a vector.
+pub trait Embedder: Send + Sync {
+    /// Embeds one text with the model of this id.
+    fn embed(&self, invoke_id: String, text: String) -> BoxFuture<'static, Result<Embedding, Error>>;
+}

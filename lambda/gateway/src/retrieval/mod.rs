@@ -1,0 +1,24 @@
+//! The room of retrieval: passages of the team's documents that belong to a question.
+
+use crate::chat::Source;
+use crate::error::Error;
+use futures_util::future::BoxFuture;
+
+/// A piece of a document and where it came from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Passage {
+    /// The text, as it stands in the document.
+    pub text: String,
+    /// Where it stands.
+    pub source: Source,
+}
+
+/// A searchable collection of passages.
+pub trait Retrieval: Send + Sync {
+    /// The best `k` passages for `query`, best first; none where nothing matches.
+    fn search<'a>(&'a self, query: &'a str, k: usize) -> BoxFuture<'a, Result<Vec<Passage>, Error>>;
+
+    /// Names the state of the collection: it is part of the answer cache's key, so that a changed
+    /// document is never answered from before the change.
+    fn snapshot(&self) -> String;
+}
