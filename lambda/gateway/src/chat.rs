@@ -176,8 +176,6 @@ pub struct Request {
     pub cache: CachePolicy,
     /// The whole reply's time limit.
     pub time_limit: Duration,
-    /// A redelivered job: a reply of this id whose lease has run out is asked again, not ended.
-    pub retake: bool,
     /// Keys of the caller's that mean nothing here.
     pub ignored: Vec<String>,
 }
@@ -205,7 +203,6 @@ impl Request {
             rag_prompt: None,
             cache: CachePolicy::default(),
             time_limit: LONGEST_REPLY,
-            retake: false,
             ignored: Vec::new(),
         }
     }
@@ -376,6 +373,8 @@ pub struct Source {
 pub enum CacheOutcome {
     /// Answered without a model call of this reply's own.
     Hit,
+    /// Streams along with an identical question that was asked a moment before.
+    Shared,
     /// Asked the model; a complete answer is learned.
     Miss,
     /// The request is not one that the cache answers.
@@ -388,7 +387,7 @@ impl CacheOutcome {
     /// The value of `x-cache`.
     pub fn as_str(self) -> &'static str {
         match self {
-            CacheOutcome::Hit => "hit",
+            CacheOutcome::Hit | CacheOutcome::Shared => "hit",
             CacheOutcome::Miss => "miss",
             CacheOutcome::Bypass => "bypass",
             CacheOutcome::Off => "off",

@@ -1,7 +1,25 @@
-//! LLM Gateway: a request comes through a door (`edge`), becomes a [`chat::Request`], is answered
+//! LLM Gateway: a request comes through a door ([`edge`]), becomes a [`chat::Request`], is answered
 //! by [`gateway::Gateway::answer`], and goes out of the same door as [`chat::Event`]s.
+//!
+//! The rooms behind the engine are [`store`], [`retrieval`], [`model`] and [`queue`]; none of them
+//! knows another. [`gateway::Gateway`] is the one place that knows their order.
 
+pub mod blocks;
+pub mod cache_key;
 pub mod chat;
+pub mod config;
+pub mod edge;
+pub mod embed;
 pub mod error;
+pub mod flight;
+pub mod gateway;
+pub mod keep;
+pub mod live;
 pub mod model;
+pub mod plan;
+pub mod queue;
+pub mod recall;
+pub mod reply;
 pub mod retrieval;
+pub mod store;
+pub mod telemetry;

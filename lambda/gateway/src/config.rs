@@ -1,0 +1,178 @@
+//! The settings, read once. Only this file reads the environment, and only through the iterator
+//! that `main` hands in. A wrong value stops the start with a sentence that names the setting.
+
+use serde::Deserialize;
+use std::time::Duration;
+
+/// What the gateway does where there is a choice. Field docs name the setting.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// `DEFAULT_MODEL`: answers requests that name none.
+    pub default_model: Option<String>,
+    /// `ALLOWED_MODELS`: comma-separated ids; empty allows the whole catalog.
+    pub allowed_models: Vec<String>,
+    /// `DEFAULT_MAX_TOKENS`.
+    pub default_max_tokens: u32,
+    /// `DEFAULT_TEMP`: 0 to 1; unset leaves it to the model.
+    pub default_temp: Option<f32>,
+    /// `CACHE_SCOPE=shared`: learned answers answer every caller.
+    pub cache_shared: bool,
+    /// `ANSWER_CACHE=off`: no answer is looked up or learned.
+    pub answer_cache: bool,
+    /// `ON_DISCONNECT=stop`: a client that vanishes stops its reply.
+    pub stop_on_disconnect: bool,
+    /// `PUSH_INTERVAL_MS`: least time between two frames of one reply after the first.
+    pub push_interval: Duration,
+    /// `MAX_RUNNING_PER_CALLER`: running replies a caller may have; unset is no cap.
+    pub max_running_per_caller: Option<usize>,
+    /// `ALLOWED_ORIGINS`: comma-separated origins of web pages that may call.
+    pub allowed_origins: Vec<String>,
+    /// `REGION_ID`, else `AWS_REGION`: Bedrock's region; picks geographic inference profiles.
+    pub region: Option<String>,
+    /// `RETRIEVAL_TIMEOUT_MS`: past it the answer comes without passages.
+    pub retrieval_timeout: Duration,
+    /// `RETRIEVAL_K`: passages a question gets at most.
+    pub retrieval_k: usize,
+    /// `JOBS_CONCURRENCY`: jobs worked off at once.
+    pub jobs_concurrency: usize,
+}
+
+/// The environment's own form: everything text, so that one place words the errors.
+#[derive(Deserialize, Default)]
+struct Raw {
+    default_model: Option<String>,
+    allowed_models: Option<String>,
+    default_max_tokens: Option<String>,
+    default_temp: Option<String>,
+    cache_scope: Option<String>,
+    answer_cache: Option<String>,
+    on_disconnect: Option<String>,
+    push_interval_ms: Option<String>,
+    max_running_per_caller: Option<String>,
+    allowed_origins: Option<String>,
+    region_id: Option<String>,
+    aws_region: Option<String>,
+    retrieval_timeout_ms: Option<String>,
+    retrieval_k: Option<String>,
+    jobs_concurrency: Option<String>,
+}
+
+impl Settings {
+    /// Reads the settings from name–value pairs (`std::env::vars()` in `main`).
+    ///
+    /// # Errors
+    /// One sentence a wrong setting, all of them at once.
+    pub fn from_vars(vars: impl IntoIterator<Item = (String, String)>) -> Result<Settings, Vec<String>> {
+        // An empty value is an unset one: `export $(cat .env | xargs)` sets empty strings.
+        let vars = vars.into_iter().filter(|(_, value)| !value.trim().is_empty());
+        let raw: Raw = envy::from_iter(vars).map_err(|error| vec![format!("The settings cannot be read: {error}.")])?;
+        let mut wrong = Wrong::default();
+        let settings = Settings {
+            default_model: raw.default_model,
+            allowed_models: list(raw.allowed_models),
+            default_max_tokens: wrong.number("DEFAULT_MAX_TOKENS", raw.default_max_tokens, 4096, 1..=1_000_000),
+            default_temp: wrong.temperature(raw.default_temp),
+            cache_shared: wrong.choice("CACHE_SCOPE", raw.cache_scope, ["caller", "shared"]),
+            answer_cache: !wrong.choice("ANSWER_CACHE", raw.answer_cache, ["on", "off"]),
+            stop_on_disconnect: wrong.choice("ON_DISCONNECT", raw.on_disconnect, ["finish", "stop"]),
+            push_interval: wrong.millis("PUSH_INTERVAL_MS", raw.push_interval_ms, 0, 0..=10_000),
+            max_running_per_caller: wrong.optional("MAX_RUNNING_PER_CALLER", raw.max_running_per_caller),
+            allowed_origins: list(raw.allowed_origins),
+            region: raw.region_id.or(raw.aws_region),
+            retrieval_timeout: wrong.millis("RETRIEVAL_TIMEOUT_MS", raw.retrieval_timeout_ms, 2_000, 1..=60_000),
+            retrieval_k: wrong.number("RETRIEVAL_K", raw.retrieval_k, 4, 1..=50),
+            jobs_concurrency: wrong.number("JOBS_CONCURRENCY", raw.jobs_concurrency, 10, 1..=1_000),
+        };
+        if wrong.0.is_empty() { Ok(settings) } else { Err(wrong.0) }
+    }
+}
+
+fn list(text: Option<String>) -> Vec<String> {
+    let text = text.unwrap_or_default();
+    text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
+}
+
+/// The sentences about wrong settings, gathered while reading on with the default.
+#[derive(Default)]
+struct Wrong(Vec<String>);
+
+impl Wrong {
+    fn number<N>(&mut self, name: &str, text: Option<String>, default: N, range: std::ops::RangeInclusive<N>) -> N
+    where
+        N: std::str::FromStr + PartialOrd + std::fmt::Display,
+    {
+        let Some(text) = text else { return default };
+        match text.trim().parse::<N>() {
+            Ok(number) if range.contains(&number) => number,
+            _ => {
+                let (least, most) = (range.start(), range.end());
+                self.0.push(format!("{name} must be a whole number from {least} to {most}, not \"{text}\"."));
+                default
+            }
+        }
+    }
+
+    fn millis(
+        &mut self,
+        name: &str,
+        text: Option<String>,
+        default: u64,
+        range: std::ops::RangeInclusive<u64>,
+    ) -> Duration {
+        Duration::from_millis(self.number(name, text, default, range))
+    }
+
+    fn optional(&mut self, name: &str, text: Option<String>) -> Option<usize> {
+        text.is_some().then(|| self.number(name, text, 1, 1..=1_000_000))
+    }
+
+    fn temperature(&mut self, text: Option<String>) -> Option<f32> {
+        let text = text?;
+        match text.trim().parse::<f32>() {
+            Ok(number) if (0.0..=1.0).contains(&number) => Some(number),
+            _ => {
+                self.0.push(format!("DEFAULT_TEMP must be a number from 0 to 1, not \"{text}\": no model takes more."));
+                None
+            }
+        }
+    }
+
+    /// True for the second word, false for the first, which is the default.
+    fn choice(&mut self, name: &str, text: Option<String>, words: [&str; 2]) -> bool {
+        let Some(text) = text else { return false };
+        let word = text.trim().to_ascii_lowercase();
+        if word != words[0] && word != words[1] {
+            self.0.push(format!("{name} must be \"{}\" or \"{}\", not \"{text}\".", words[0], words[1]));
+        }
+        word == words[1]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(vars: &[(&str, &str)]) -> Result<Settings, Vec<String>> {
+        Settings::from_vars(vars.iter().map(|(name, value)| (name.to_string(), value.to_string())))
+    }
+
+    #[test]
+    fn an_empty_environment_gives_the_documented_defaults() {
+        let settings = read(&[("DEFAULT_MODEL", "")]).unwrap();
+        assert_eq!(settings.default_max_tokens, 4096);
+        assert_eq!(settings.default_model, None);
+        assert!(settings.answer_cache && !settings.cache_shared && !settings.stop_on_disconnect);
+    }
+
+    #[test]
+    fn the_seeds_default_temperature_of_4096_is_refused_by_name() {
+        let wrong = read(&[("DEFAULT_TEMP", "4096"), ("CACHE_SCOPE", "everyone")]).unwrap_err();
+        assert!(wrong[0].contains("DEFAULT_TEMP") && wrong[1].contains("CACHE_SCOPE"), "{wrong:?}");
+    }
+
+    #[test]
+    fn lists_are_split_at_commas() {
+        let settings = read(&[("ALLOWED_MODELS", "a, b,,c ")]).unwrap();
+        assert_eq!(settings.allowed_models, ["a", "b", "c"]);
+    }
+}

@@ -1,0 +1,218 @@
+//! One WebSocket connection, whatever carries it: texts in, frames out, doors 2, 3, 4 and 8.
+
+use super::chatbot::{self, Asked, ChatbotVoice, PING, PONG, Wish};
+use super::fields::Fields;
+use super::invoke_model::{self, RawVoice};
+use super::sendmessage::{self, PromptVoice};
+use super::voice::{Voice, error_object};
+use super::{Doors, control};
+use crate::chat::{Caller, Event, Request, Usage};
+use crate::error::{Error, Kind};
+use crate::reply::{Reader, Step};
+use futures_util::future::BoxFuture;
+use serde_json::json;
+use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep_until};
+
+/// The longest message API Gateway passes on, in bytes; and the longest frame a client may send.
+pub const MESSAGE_LIMIT: usize = 128 * 1024;
+
+/// Replies that may run on one connection at once.
+const RUNNING: usize = 4;
+
+/// The client is not there any more.
+#[derive(Debug, PartialEq)]
+pub struct Gone;
+
+/// Where frames go: a socket here, `@connections` on AWS. It holds few frames and makes `send`
+/// wait, so that what a slow client has not taken yet is gathered into later, fuller frames.
+pub trait Outlet: Send + Sync {
+    /// Sends a frame after those before it.
+    fn send(&self, frame: String) -> BoxFuture<'_, Result<(), Gone>>;
+    /// Sends a frame ahead of those that wait.
+    fn urgent(&self, frame: String) -> BoxFuture<'_, Result<(), Gone>>;
+}
+
+/// What goes on after a text was taken in: the frames of a reply, until its terminal is out.
+pub type Going = BoxFuture<'static, ()>;
+
+/// A connection and its caller.
+pub struct Session {
+    doors: Arc<Doors>,
+    caller: Caller,
+    outlet: Arc<dyn Outlet>,
+    running: Arc<Semaphore>,
+}
+
+impl Session {
+    /// A new connection of this caller.
+    pub fn new(doors: Arc<Doors>, caller: Caller, outlet: Arc<dyn Outlet>) -> Session {
+        Session { doors, caller, outlet, running: Arc::new(Semaphore::new(RUNNING)) }
+    }
+
+    /// Takes in one text. Small answers are sent before it returns; a reply's frames are the
+    /// future that it returns, for the transport to run.
+    pub async fn text(&self, text: &str) -> Option<Going> {
+        if text.starts_with(PING) {
+            let _gone = self.outlet.urgent(PONG.to_owned()).await;
+            return None;
+        }
+        let mut fields = match Fields::parse(text.as_bytes()) {
+            Ok(fields) => fields,
+            Err(error) => return self.refuse(&error).await,
+        };
+        let has_action = fields.has("action");
+        match fields.text("action") {
+            Ok(Some(action)) => self.action(&action, fields).await,
+            Ok(None) if !has_action && fields.has("request_id") && fields.has("body") => self.chatbot(fields).await,
+            Ok(None) => self.refuse(&unknown("no known shape")).await,
+            Err(error) => self.refuse(&error).await,
+        }
+    }
+
+    async fn action(&self, action: &str, mut fields: Fields) -> Option<Going> {
+        match action {
+            "sendmessage" => {
+                let named = fields.peek_name("request_id");
+                let request = sendmessage::request(fields, self.caller.clone());
+                let id = request.as_ref().map_or(named, |request| Some(request.id.clone()));
+                self.answer(request, PromptVoice::new(id.as_deref().unwrap_or_default())).await
+            }
+            "invokeModel" => self.answer(invoke_model::request(fields, self.caller.clone()), RawVoice).await,
+            "resume" => self.resume(&mut fields).await,
+            "cancel" | "chats" | "chat" | "delete_chat" => {
+                for frame in control::act(&self.doors, &self.caller, action, &mut fields).await {
+                    self.outlet.send(frame).await.ok()?;
+                }
+                None
+            }
+            _ => {
+                let known = "sendmessage, invokeModel, cancel, resume, chats, chat, delete_chat";
+                let error = Error::invalid("action", format!("The action is unknown. Known actions: {known}."));
+                self.refuse(&error).await
+            }
+        }
+    }
+
+    async fn chatbot(&self, fields: Fields) -> Option<Going> {
+        let Asked { request_id, wish } = chatbot::request(fields, self.caller.clone());
+        let msg = match wish {
+            Ok(Wish::Answer(request)) => return self.answer(Ok(*request), ChatbotVoice::new(&request_id)).await,
+            Ok(Wish::Forget { chat_id }) => match self.doors.gateway.delete_chat(&self.caller, &chat_id).await {
+                Ok(_) => Ok("The conversation is forgotten.".to_owned()),
+                Err(error) => Err(error),
+            },
+            Ok(Wish::ListModels) => Ok(self.doors.gateway.models().join("\n")),
+            Ok(Wish::Mode(mode)) => Ok(format!("{mode}: noted. The gateway's settings decide what is switched on.")),
+            Err(error) => Err(error),
+        };
+        let frame = match msg {
+            Ok(msg) => chatbot::frame(&request_id, &msg, "completed"),
+            Err(error) => chatbot::error_frame(&request_id, "", &error),
+        };
+        self.outlet.send(frame).await.ok()?;
+        None
+    }
+
+    async fn resume(&self, fields: &mut Fields) -> Option<Going> {
+        let named = fields.peek_name("request_id");
+        match control::attach(&self.doors, &self.caller, fields).await {
+            Ok(reader) => {
+                let voice = PromptVoice::new(&reader.reply().id);
+                self.run(reader, voice).await
+            }
+            Err(error) => {
+                let frame = control::failed("resume", named.as_deref(), &error);
+                self.outlet.send(frame).await.ok()?;
+                None
+            }
+        }
+    }
+
+    async fn answer(&self, request: Result<Request, Error>, mut voice: impl Voice + 'static) -> Option<Going> {
+        let Ok(slot) = self.running.clone().try_acquire_owned() else {
+            return self.fail(full(), &mut voice).await;
+        };
+        let reply = match request {
+            Ok(request) => self.doors.gateway.answer(request).await,
+            Err(error) => Err(error),
+        };
+        match reply {
+            Ok(reply) => {
+                let stop = self.doors.gateway.settings.stop_on_disconnect;
+                Some(self.pump(reply.read(0).stop_on_drop(stop), voice, slot))
+            }
+            Err(error) => self.fail(error, &mut voice).await,
+        }
+    }
+
+    async fn run(&self, reader: Reader, mut voice: impl Voice + 'static) -> Option<Going> {
+        match self.running.clone().try_acquire_owned() {
+            Ok(slot) => Some(self.pump(reader, voice, slot)),
+            Err(_) => self.fail(full(), &mut voice).await,
+        }
+    }
+
+    fn pump(&self, reader: Reader, voice: impl Voice + 'static, slot: OwnedSemaphorePermit) -> Going {
+        let outlet = self.outlet.clone();
+        let interval = self.doors.gateway.settings.push_interval;
+        Box::pin(async move {
+            let _slot = slot;
+            // An error here is a client that is gone: nothing more can be pushed.
+            let _gone = pump(reader, voice, outlet.as_ref(), interval).await;
+        })
+    }
+
+    /// An error in the door's own format, as the whole reply.
+    async fn fail(&self, error: Error, voice: &mut impl Voice) -> Option<Going> {
+        for frame in voice.frames(Step::End(Event::Failed { error, usage: Usage::default() })) {
+            self.outlet.send(frame).await.ok()?;
+        }
+        None
+    }
+
+    /// An error of no door's.
+    async fn refuse(&self, error: &Error) -> Option<Going> {
+        let frame = json!({"error": error_object(error, None)}).to_string();
+        self.outlet.send(frame).await.ok()?;
+        None
+    }
+}
+
+/// Sends a reply's frames until its terminal. While one frame is on its way, or the interval has
+/// not passed, what the model says gathers in the reply and goes out together.
+async fn pump(
+    mut reader: Reader,
+    mut voice: impl Voice,
+    outlet: &dyn Outlet,
+    interval: std::time::Duration,
+) -> Result<(), Gone> {
+    let mut next = Instant::now();
+    while let Some(step) = reader.next().await {
+        let frames = voice.frames(step);
+        let pause = !interval.is_zero() && !frames.is_empty();
+        for frame in frames {
+            outlet.send(frame).await?;
+        }
+        if pause {
+            next = next.max(Instant::now()) + interval;
+            tokio::select! {
+                () = sleep_until(next) => {}
+                // The end is not held back by the interval.
+                () = reader.reply().ended() => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+fn full() -> Error {
+    let message = format!("{RUNNING} replies are running on this connection. Wait for one to end, or cancel it.");
+    Error::new(Kind::Throttled, message).after(Some(std::time::Duration::from_secs(1)))
+}
+
+fn unknown(what: &str) -> Error {
+    let wanted = "an object with `action` (such as \"sendmessage\" with `prompt`), or `request_id` with `body`";
+    Error::new(Kind::InvalidRequest, format!("The message has {what}. Send {wanted}."))
+}

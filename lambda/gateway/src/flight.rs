@@ -1,0 +1,383 @@
+//! A generation in flight: one model call, its log, and everyone who waits for it.
+//!
+//! Identical questions asked at once share one flight. Each reply that takes part holds a [`Seat`];
+//! when the last seat is given up before the end, the model is stopped.
+
+use crate::chat::{Delta, StopReason, Usage};
+use crate::error::{Error, Kind};
+use crate::model::{Ask, Model, Part};
+use crate::reply::lock;
+use futures_util::StreamExt;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+/// How a generation ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Landing {
+    /// The model's stop reason, or why there is none.
+    pub outcome: Result<StopReason, Error>,
+    /// What the model said it cost.
+    pub usage: Option<Usage>,
+}
+
+/// The deltas of one generation, in order, and its landing.
+pub struct Log {
+    inner: Mutex<Inner>,
+    landed: CancellationToken,
+}
+
+#[derive(Default)]
+struct Inner {
+    deltas: Vec<Delta>,
+    text_bytes: usize,
+    landing: Option<Landing>,
+    bells: Vec<Arc<Notify>>,
+    first: Option<std::time::Instant>,
+}
+
+impl Log {
+    /// An empty log.
+    pub fn new() -> Arc<Log> {
+        Arc::new(Log { inner: Mutex::default(), landed: CancellationToken::new() })
+    }
+
+    /// A log that is complete: a cached or stored answer.
+    pub fn of(deltas: Vec<Delta>) -> Arc<Log> {
+        let log = Log::new();
+        let mut inner = lock(&log.inner);
+        inner.text_bytes = deltas.iter().map(size).sum();
+        inner.deltas = deltas;
+        drop(inner);
+        log
+    }
+
+    /// Appends and rings everyone who waits.
+    pub fn push(&self, delta: Delta) {
+        let mut inner = lock(&self.inner);
+        inner.first.get_or_insert_with(std::time::Instant::now);
+        inner.text_bytes += size(&delta);
+        inner.deltas.push(delta);
+        inner.bells.iter().for_each(|bell| bell.notify_waiters());
+    }
+
+    /// The deltas after number `seq`.
+    pub fn after(&self, seq: u64) -> Vec<Delta> {
+        let inner = lock(&self.inner);
+        let from = usize::try_from(seq).unwrap_or(usize::MAX).min(inner.deltas.len());
+        inner.deltas[from..].to_vec()
+    }
+
+    /// How many deltas there are.
+    pub fn len(&self) -> u64 {
+        lock(&self.inner).deltas.len() as u64
+    }
+
+    /// No delta yet?
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes of all deltas, for an estimate of tokens.
+    pub fn text_bytes(&self) -> usize {
+        lock(&self.inner).text_bytes
+    }
+
+    /// When the first delta came.
+    pub fn first(&self) -> Option<std::time::Instant> {
+        lock(&self.inner).first
+    }
+
+    /// From now on `bell` rings at every delta.
+    pub fn ring(&self, bell: &Arc<Notify>) {
+        lock(&self.inner).bells.push(bell.clone());
+    }
+
+    /// Ready when the generation has ended; at once for an ended one.
+    pub async fn landing(&self) -> Landing {
+        self.landed.cancelled().await;
+        let landing = lock(&self.inner).landing.clone();
+        landing.unwrap_or(Landing { outcome: Err(Error::internal("a flight without a landing")), usage: None })
+    }
+
+    /// Has the generation failed? Nobody should join it any more.
+    fn has_failed(&self) -> bool {
+        lock(&self.inner).landing.as_ref().is_some_and(|landing| landing.outcome.is_err())
+    }
+
+    /// Ends the log.
+    pub fn land(&self, landing: Landing) {
+        lock(&self.inner).landing.get_or_insert(landing);
+        self.landed.cancel();
+    }
+}
+
+/// Bytes of a delta, as the caller sees them.
+fn size(delta: &Delta) -> usize {
+    match delta {
+        Delta::Text { text } | Delta::Reasoning { text, .. } => text.len(),
+        Delta::ToolUse { name, .. } => name.len(),
+        Delta::ToolInput { json } => json.len(),
+    }
+}
+
+/// A place in a flight. The model stops when the last one is dropped.
+#[derive(Clone)]
+pub struct Seat {
+    /// What the flight has brought.
+    pub log: Arc<Log>,
+    _place: Arc<Place>,
+}
+
+/// What all seats of a flight hold together. A landed flight can be boarded while somebody still
+/// sits in it, so that a question which comes while the answer is being stored finds it here.
+struct Place {
+    stop: CancellationToken,
+    flights: Arc<Flights>,
+    key: Option<String>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        if let Some(key) = &self.key {
+            lock(&self.flights.shared).retain(|known, (_, place)| known != key || place.strong_count() > 0);
+        }
+    }
+}
+
+/// The flights that identical questions share, by cache key.
+#[derive(Default)]
+pub struct Flights {
+    shared: Mutex<HashMap<String, (Arc<Log>, Weak<Place>)>>,
+    started: AtomicU64,
+}
+
+/// One model call to make.
+pub struct Departure {
+    /// Whom to ask.
+    pub model: Arc<dyn Model>,
+    /// What.
+    pub ask: Ask,
+    /// Retries and the whole call end by then.
+    pub deadline: Instant,
+}
+
+impl Flights {
+    /// A seat in the flight of this key: `true` where another question started it.
+    /// Without a key the flight is one's own.
+    pub fn board(self: &Arc<Flights>, key: Option<&str>, departure: impl FnOnce() -> Departure) -> (Seat, bool) {
+        let Some(key) = key else { return (self.depart(None, departure()), false) };
+        // The upgraded place may be the last one: it must not drop, and lock again, in here.
+        let mut shared = lock(&self.shared);
+        let known = shared.get(key).map(|(log, place)| (log.clone(), place.upgrade()));
+        let failed = match known {
+            Some((log, Some(place))) if !log.has_failed() => {
+                drop(shared);
+                return (Seat { log, _place: place }, true);
+            }
+            other => other,
+        };
+        let seat = self.depart(Some(key.to_owned()), departure());
+        shared.insert(key.to_owned(), (seat.log.clone(), Arc::downgrade(&seat._place)));
+        drop(shared);
+        drop(failed);
+        (seat, false)
+    }
+
+    /// How many model calls were made since the start.
+    pub fn started(&self) -> u64 {
+        self.started.load(Ordering::Relaxed)
+    }
+
+    fn depart(self: &Arc<Flights>, key: Option<String>, departure: Departure) -> Seat {
+        self.started.fetch_add(1, Ordering::Relaxed);
+        let log = Log::new();
+        let stop = CancellationToken::new();
+        let (flying, stopped) = (log.clone(), stop.clone());
+        tokio::spawn(async move {
+            let landing = tokio::select! {
+                landing = fly(departure, &flying) => landing,
+                () = stopped.cancelled() => abandoned(),
+            };
+            flying.land(landing);
+        });
+        Seat { log, _place: Arc::new(Place { stop, flights: self.clone(), key }) }
+    }
+}
+
+fn abandoned() -> Landing {
+    let error = Error::new(Kind::Cancelled, "Nobody waits for this answer any more.");
+    Landing { outcome: Err(error), usage: None }
+}
+
+/// Tries after the first, and the longest wait before one: beyond it the caller decides.
+const RETRIES: u32 = 2;
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+
+/// Asks the model, again where that is safe, and writes what it says into the log.
+async fn fly(departure: Departure, log: &Log) -> Landing {
+    let Departure { model, ask, deadline } = departure;
+    let mut attempt = 0;
+    loop {
+        let landing = match timeout_at(deadline, attempt_once(model.as_ref(), ask.clone(), log)).await {
+            Ok(landing) => landing,
+            Err(_) => Landing { outcome: Err(past_deadline()), usage: None },
+        };
+        let Err(error) = &landing.outcome else { return landing };
+        let Some(wait) = wait_before_retry(error, attempt) else { return landing };
+        if !log.is_empty() || Instant::now() + wait >= deadline {
+            return landing;
+        }
+        tracing::info!(code = error.kind.code(), attempt, "retrying before the first token");
+        sleep(wait).await;
+        attempt += 1;
+    }
+}
+
+async fn attempt_once(model: &dyn Model, ask: Ask, log: &Log) -> Landing {
+    let mut usage = None;
+    let mut stop = None;
+    let mut parts = match model.ask(ask).await {
+        Ok(parts) => parts,
+        Err(error) => return Landing { outcome: Err(error), usage },
+    };
+    while let Some(part) = parts.next().await {
+        match part {
+            Ok(Part::Delta(delta)) => log.push(delta),
+            Ok(Part::Stop(reason)) => stop = Some(reason),
+            Ok(Part::Usage(known)) => usage = Some(known),
+            // The answer is whole once the model has stopped; only its bill is lost.
+            Err(error) if stop.is_some() => {
+                tracing::warn!(%error, "the stream broke after the stop reason");
+                break;
+            }
+            Err(error) => return Landing { outcome: Err(error), usage },
+        }
+    }
+    Landing { outcome: stop.ok_or_else(cut_short), usage }
+}
+
+/// The error of a deadline, for the flight and for the reply.
+pub fn past_deadline() -> Error {
+    Error::new(
+        Kind::DeadlineExceeded,
+        "The answer was not complete when its time was up. Ask for a shorter answer, or stream over WebSocket.",
+    )
+}
+
+fn cut_short() -> Error {
+    Error::new(Kind::UpstreamError, "The model's stream was cut off before its end. Ask again.")
+}
+
+/// How long to wait before the next try, or `None` to give up. Jitter comes from the clock: it only
+/// has to differ between processes.
+fn wait_before_retry(error: &Error, attempt: u32) -> Option<Duration> {
+    let again = matches!(error.kind, Kind::Throttled | Kind::Unavailable | Kind::UpstreamError);
+    if !again || attempt >= RETRIES {
+        return None;
+    }
+    let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |now| now.subsec_nanos());
+    let jitter = Duration::from_millis(u64::from(nanos / 1000 % 100));
+    let wait = error.retry_after.unwrap_or(Duration::from_millis(100 << attempt) + jitter);
+    (wait <= LONGEST_WAIT).then_some(wait)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Parts;
+    use futures_util::future::BoxFuture;
+    use futures_util::stream;
+
+    /// Plays one list of parts per call; an empty list never ends.
+    struct Plays(Mutex<Vec<Vec<Result<Part, Error>>>>);
+
+    impl Model for Plays {
+        fn ask(&self, _: Ask) -> BoxFuture<'static, Result<Parts, Error>> {
+            let parts = lock(&self.0).remove(0);
+            Box::pin(async move {
+                match parts.first() {
+                    None => Ok(stream::pending().boxed()),
+                    Some(Err(error)) => Err(error.clone()),
+                    Some(Ok(_)) => Ok(stream::iter(parts).boxed()),
+                }
+            })
+        }
+    }
+
+    fn departure(plays: Vec<Vec<Result<Part, Error>>>) -> Departure {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        Departure { model: Arc::new(Plays(Mutex::new(plays))), ask: Ask::default(), deadline }
+    }
+
+    fn text(text: &str) -> Result<Part, Error> {
+        Ok(Part::Delta(Delta::text(text)))
+    }
+
+    fn stop() -> Result<Part, Error> {
+        Ok(Part::Stop(StopReason::EndTurn))
+    }
+
+    fn fails(kind: Kind, wait: Option<Duration>) -> Vec<Result<Part, Error>> {
+        vec![Err(Error::new(kind, "no").after(wait))]
+    }
+
+    async fn land(plays: Vec<Vec<Result<Part, Error>>>) -> (Landing, u64) {
+        let (seat, _) = Arc::new(Flights::default()).board(None, || departure(plays));
+        (seat.log.landing().await, seat.log.len())
+    }
+
+    #[tokio::test]
+    async fn a_stream_without_a_stop_reason_is_an_error() {
+        let (landing, deltas) = land(vec![vec![text("half")]]).await;
+        assert_eq!(landing.outcome.unwrap_err().kind, Kind::UpstreamError);
+        assert_eq!(deltas, 1, "and what came before it was not asked for again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_throttled_call_is_tried_again_before_the_first_token() {
+        let throttled = || fails(Kind::Throttled, Some(Duration::from_secs(1)));
+        let (landing, deltas) = land(vec![throttled(), throttled(), vec![text("a"), stop()]]).await;
+        assert_eq!((landing.outcome, deltas), (Ok(StopReason::EndTurn), 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_retry_after_goes_to_the_caller_at_once() {
+        let wait = Some(Duration::from_secs(7));
+        let (landing, _) = land(vec![fails(Kind::Throttled, wait)]).await;
+        assert_eq!(landing.outcome.unwrap_err().retry_after, wait);
+    }
+
+    #[tokio::test]
+    async fn a_wrong_request_is_not_tried_again() {
+        let (landing, _) = land(vec![fails(Kind::InvalidRequest, None)]).await;
+        assert_eq!(landing.outcome.unwrap_err().kind, Kind::InvalidRequest);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_model_ends_at_the_deadline() {
+        let (landing, _) = land(vec![vec![]]).await;
+        assert_eq!(landing.outcome.unwrap_err().kind, Kind::DeadlineExceeded);
+    }
+
+    #[tokio::test]
+    async fn identical_questions_share_a_flight_and_the_last_to_leave_stops_it() {
+        let flights = Arc::new(Flights::default());
+        let (one, joined) = flights.board(Some("key"), || departure(vec![vec![]]));
+        assert!(!joined);
+        let (two, joined) = flights.board(Some("key"), || unreachable!());
+        assert!(joined);
+        drop(one);
+        let log = two.log.clone();
+        tokio::task::yield_now().await;
+        assert!(!log.landed.is_cancelled(), "one still waits for it");
+        drop(two);
+        assert_eq!(log.landing().await.outcome.unwrap_err().kind, Kind::Cancelled);
+        assert_eq!(flights.started(), 1);
+    }
+}

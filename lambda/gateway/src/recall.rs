@@ -1,0 +1,148 @@
+//! What was said before: replies by their id, wherever they run or ran, and conversations.
+
+use crate::chat::{Caller, Event, Request, Usage};
+use crate::error::{Error, Kind};
+use crate::flight::Log;
+use crate::gateway::Gateway;
+use crate::live::conflict;
+use crate::reply::Reply;
+use crate::store::{Begun, ChatSummary, ReplyKey, ReplyRow, Store, Turn};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// How often a reply that runs in another process is looked at.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Conversations in a list.
+const CHATS: usize = 200;
+
+impl Gateway {
+    /// Claims the request's id: `false` where the reply exists already and has been played into
+    /// `reply`. A store that is down claims nothing and stops nothing.
+    pub(crate) async fn begin(&self, request: &Request, reply: &Arc<Reply>) -> Result<bool, Error> {
+        let (Some(store), true) = (&self.store, request.id_given) else { return Ok(true) };
+        let key = ReplyKey::new(&request.caller, &request.id);
+        let begun = store.begin_reply(&key, &reply.fingerprint, self.lease).await;
+        let row = match begun {
+            Ok(Begun::New) => return Ok(true),
+            Ok(Begun::Exists) => store.load_reply(&key).await,
+            Err(error) => Err(error),
+        };
+        match row {
+            Ok(Some(row)) if row.fingerprint.as_deref() != Some(&reply.fingerprint) => Err(conflict()),
+            Ok(Some(row)) => {
+                self.mirror(store, &key, row, reply).await;
+                Ok(false)
+            }
+            Ok(None) => Ok(true),
+            Err(error) => {
+                self.store_failed(&request.id, &error);
+                Ok(true)
+            }
+        }
+    }
+
+    /// The caller's reply of this id, running here, running elsewhere or ended.
+    ///
+    /// # Errors
+    /// `not_found`, also for a reply of another caller; `unavailable` where the store is down.
+    pub async fn attach(self: &Arc<Gateway>, caller: &Caller, id: &str) -> Result<Arc<Reply>, Error> {
+        if let Some(reply) = self.live.find(caller, id) {
+            return Ok(reply);
+        }
+        let Some(store) = self.store.clone() else { return Err(no_reply()) };
+        let key = ReplyKey::new(caller, id);
+        let row = store.load_reply(&key).await?.ok_or_else(no_reply)?;
+        // It may have been on its way from there to here while we looked.
+        if let (None, Some(reply)) = (&row.end, self.live.find(caller, id)) {
+            return Ok(reply);
+        }
+        let reply = Reply::new(id.to_owned(), caller.clone(), row.fingerprint.clone().unwrap_or_default());
+        let (gateway, mirrored) = (self.clone(), reply.clone());
+        tokio::spawn(async move { gateway.mirror(&store, &key, row, &mirrored).await });
+        Ok(reply)
+    }
+
+    /// Plays what is stored of a reply into one here, until its terminal. A reply whose process is
+    /// gone is ended now.
+    async fn mirror(&self, store: &Store, key: &ReplyKey, mut row: ReplyRow, reply: &Reply) {
+        let log = Log::new();
+        loop {
+            if let (None, Some(started)) = (reply.started(), row.started.take()) {
+                reply.start(started, log.clone());
+            }
+            let known = usize::try_from(log.len()).unwrap_or(usize::MAX);
+            row.deltas.drain(..).skip(known).for_each(|delta| log.push(delta));
+            if let Some(end) = row.end {
+                return reply.end(end);
+            }
+            if self.sole || row.lease_until_ms <= store.now_ms() {
+                return reply.end(self.abandon(store, key).await);
+            }
+            sleep(LOOK).await;
+            row = match store.load_reply(key).await {
+                Ok(Some(row)) => row,
+                Ok(None) => return reply.end(failed(no_reply())),
+                Err(error) => return reply.end(failed(error)),
+            };
+        }
+    }
+
+    async fn abandon(&self, store: &Store, key: &ReplyKey) -> Event {
+        let message = "The gateway was stopped while it gave this answer. What it had said by then is kept; ask again.";
+        let end = failed(Error::new(Kind::Internal, message).because("its process is gone"));
+        if let Err(error) = store.end_reply_if_abandoned(key, &end).await {
+            self.store_failed(&key.id, &error);
+        }
+        end
+    }
+
+    /// Stops the caller's running reply of this id; it ends with `cancelled`.
+    ///
+    /// # Errors
+    /// `not_found` where none runs.
+    pub fn cancel(&self, caller: &Caller, id: &str) -> Result<(), Error> {
+        let reply = self.live.find(caller, id).ok_or_else(no_reply)?;
+        reply.cancel();
+        Ok(())
+    }
+
+    /// The caller's conversations, newest first.
+    ///
+    /// # Errors
+    /// `unavailable`.
+    pub async fn list_chats(&self, caller: &Caller) -> Result<Vec<ChatSummary>, Error> {
+        self.memory()?.list_chats(caller, CHATS).await
+    }
+
+    /// The turns of the caller's conversation, oldest first.
+    ///
+    /// # Errors
+    /// `not_found`, also for a conversation of another caller; `unavailable`.
+    pub async fn read_chat(&self, caller: &Caller, chat_id: &str) -> Result<Vec<Turn>, Error> {
+        let turns = self.memory()?.read_chat(caller, chat_id).await?;
+        turns.ok_or_else(crate::edge::control::no_chat)
+    }
+
+    /// Forgets the caller's conversation; `false` where there is none.
+    ///
+    /// # Errors
+    /// `unavailable`.
+    pub async fn delete_chat(&self, caller: &Caller, chat_id: &str) -> Result<bool, Error> {
+        self.memory()?.delete_chat(caller, chat_id).await
+    }
+
+    fn memory(&self) -> Result<&Store, Error> {
+        let message = "This gateway keeps nothing: it runs without a store.";
+        self.store.as_deref().ok_or_else(|| Error::new(Kind::Unavailable, message))
+    }
+}
+
+fn failed(error: Error) -> Event {
+    Event::Failed { error, usage: Usage::default() }
+}
+
+fn no_reply() -> Error {
+    Error::new(Kind::NotFound, "There is no such reply of yours, or it is no longer kept.")
+}

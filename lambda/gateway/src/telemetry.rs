@@ -1,0 +1,61 @@
+//! What is said about replies: ids, sizes, times and outcomes, one line each. Never a prompt, an
+//! answer or a key.
+
+use crate::chat::{Caller, Event, Request};
+use crate::error::{Error, Kind};
+use crate::model::Embedding;
+use crate::plan::Plan;
+use crate::reply::Reply;
+use std::time::Duration;
+
+/// A reply has its terminal.
+pub fn replied(request: &Request, plan: &Plan, reply: &Reply, end: &Event) {
+    let (outcome, usage, detail) = match end {
+        Event::Failed { error, usage } => (error.kind.code(), usage, error.detail.as_deref()),
+        Event::Completed { stop_reason, usage } => (stop_reason.as_str(), usage, None),
+        Event::Started(_) | Event::Delta(_) => return,
+    };
+    let timings = reply.timings();
+    let ms = |stage: &str| timings.iter().find(|(name, _)| *name == stage).map_or(0.0, |(_, ms)| (ms * 10.0).round() / 10.0);
+    let cache = reply.started().map_or("", |started| started.cache.as_str());
+    tracing::info!(
+        request_id = request.id,
+        door = request.door,
+        model = plan.choice.entry.id,
+        outcome,
+        cache,
+        first_token_ms = ms("model"),
+        total_ms = ms("total"),
+        input_tokens = usage.input_tokens,
+        output_tokens = usage.output_tokens,
+        cost_usd = plan.choice.cost(usage),
+        "reply"
+    );
+    let ours = matches!(end, Event::Failed { error, .. } if error.kind == Kind::Internal);
+    match detail {
+        Some(detail) if ours => tracing::error!(request_id = request.id, detail, "reply failed"),
+        Some(detail) => tracing::warn!(request_id = request.id, detail, "reply failed"),
+        None => {}
+    }
+}
+
+/// A text was embedded.
+pub fn embedded(caller: &Caller, model: &str, took: Duration, outcome: &Result<Embedding, Error>) {
+    let total_ms = took.as_secs_f64() * 1e3;
+    match outcome {
+        Ok(embedding) => {
+            tracing::info!(caller = caller.0, model, total_ms, input_tokens = embedding.input_tokens, "embedding");
+        }
+        Err(error) => tracing::warn!(caller = caller.0, model, total_ms, %error, "embedding failed"),
+    }
+}
+
+/// Text logs on standard error, filtered by `LLM_GATEWAY_LOG` (default: warnings of libraries,
+/// everything of ours from `info` up).
+pub fn text_logs(filter: Option<&str>) {
+    let default = "warn,gateway=info,llm_gateway=info";
+    let filter = tracing_subscriber::EnvFilter::new(filter.unwrap_or(default));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Only a second call can fail, and then logs are there already.
+    let _already = logs.with_target(false).try_init();
+}
