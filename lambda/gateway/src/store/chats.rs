@@ -1,0 +1,367 @@
+//! Conversations: turns that are only ever appended, and a head a conversation for listing.
+//!
+//! A deleted conversation leaves its head behind, without its title, as long as a turn could live:
+//! it hides every turn whose request had started by then, so a reply in flight cannot bring the
+//! conversation back. A request that starts later begins it afresh under the same id.
+
+use super::item::{self, Item};
+use super::overflow::ROOMY;
+use super::{Store, away, built, rows};
+use crate::chat::{Block, Caller, Message, Role, Usage};
+use crate::error::Error;
+use aws_sdk_dynamodb::error::ProvideErrorMetadata;
+use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnValue, TransactWriteItem, Update};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+
+/// Characters of the first question that name a conversation.
+const TITLE: usize = 80;
+/// Turns read at once, newest first: most conversations fit into one page.
+const PAGE: i32 = 32;
+
+/// One question and its complete answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Turn {
+    /// The conversation.
+    pub chat_id: String,
+    /// Whose.
+    pub caller: Caller,
+    /// The reply that gave the answer.
+    pub request_id: String,
+    /// When the request came in. Milliseconds since 1970; a deletion after it refuses the turn.
+    pub started_at_ms: u64,
+    /// When the answer was whole; read back, the turn's place in the conversation.
+    pub at_ms: u64,
+    /// `at_ms` of the newest turn that the model saw: this one is placed behind it, whatever the
+    /// clocks of two machines say.
+    pub after_ms: u64,
+    /// The caller's new messages.
+    pub messages: Vec<Message>,
+    /// The answer.
+    pub answer: Vec<Block>,
+    /// The model that answered.
+    pub model: String,
+    /// What it cost.
+    pub usage: Usage,
+}
+
+/// A conversation in the list.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ChatSummary {
+    /// Its id.
+    pub chat_id: String,
+    /// The beginning of the first question.
+    pub title: String,
+    /// When the first turn was stored. Milliseconds since 1970.
+    pub created_at_ms: u64,
+    /// When the last one was.
+    pub updated_at_ms: u64,
+    /// How many there have been.
+    pub turns: u64,
+}
+
+/// How a turn changes its conversation's head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HeadChange {
+    /// It is new, or lives: one turn more.
+    Append,
+    /// It was deleted or expired before the request started: it begins afresh.
+    Restart {
+        /// The head's `expires_at`, so that one of two rivals restarts it and the other appends.
+        seen: u64,
+    },
+    /// It was deleted after the request started: the turn is not stored.
+    Refuse,
+}
+
+impl Store {
+    /// The newest turns that fit into `max_bytes` of JSON, oldest first.
+    pub async fn turns(
+        &self,
+        caller: &Caller,
+        chat_id: &str,
+        max_bytes: usize,
+    ) -> Result<Vec<Turn>, Error> {
+        Ok(self
+            .read_turns(caller, chat_id, max_bytes)
+            .await?
+            .unwrap_or_default())
+    }
+
+    /// All turns, oldest first; None where the caller has no such conversation.
+    pub async fn read_chat(
+        &self,
+        caller: &Caller,
+        chat_id: &str,
+    ) -> Result<Option<Vec<Turn>>, Error> {
+        self.read_turns(caller, chat_id, usize::MAX).await
+    }
+
+    /// The caller's conversations, the one used last first.
+    pub async fn list_chats(
+        &self,
+        caller: &Caller,
+        limit: usize,
+    ) -> Result<Vec<ChatSummary>, Error> {
+        let heads = self.partition(&item::chats_pk(caller)).await?;
+        let mut chats: Vec<ChatSummary> = heads.iter().filter_map(summary).collect();
+        chats.sort_by(|a, b| {
+            b.updated_at_ms
+                .cmp(&a.updated_at_ms)
+                .then_with(|| a.chat_id.cmp(&b.chat_id))
+        });
+        chats.truncate(limit);
+        Ok(chats)
+    }
+
+    /// Deletes a conversation, and says whether there was one. It is invisible as soon as the head
+    /// is marked; then its turns go. Called again it removes what a broken-off call left.
+    pub async fn delete_chat(&self, caller: &Caller, chat_id: &str) -> Result<bool, Error> {
+        let deleted_at = self.now_ms();
+        let was_there = self.bury_head(caller, chat_id, deleted_at).await?;
+        let rows = self.partition(&item::turns_pk(caller, chat_id)).await?;
+        let mut doomed = Vec::new();
+        for row in rows.iter().filter(|row| !starts_after(row, deleted_at)) {
+            doomed.extend(Store::part_keys(row, "body"));
+            doomed.extend(
+                item::text(row, "pk")
+                    .zip(item::text(row, "sk"))
+                    .map(|(pk, sk)| item::key(pk, sk)),
+            );
+        }
+        self.delete_rows(doomed).await?;
+        Ok(was_there)
+    }
+
+    /// The turn itself, as a write of the transaction that ends its reply. Whether it is appended
+    /// twice is that reply's `end` to say: a request id has one.
+    pub(super) async fn turn_action(&self, turn: &Turn) -> Result<TransactWriteItem, Error> {
+        let placed = Turn {
+            at_ms: turn.at_ms.max(turn.after_ms.saturating_add(1)),
+            ..turn.clone()
+        };
+        let json = serde_json::to_string(&placed).map_err(Error::internal)?;
+        let expires_at = self.expiry(self.retention.chats);
+        let sk = item::turn_sk(placed.at_ms, &turn.request_id);
+        let mut row = item::key(&item::turns_pk(&turn.caller, &turn.chat_id), &sk);
+        row.insert("started_at".to_owned(), item::n(turn.started_at_ms));
+        row.insert("size".to_owned(), item::n(json.len() as u64));
+        row.insert("expires_at".to_owned(), item::n(expires_at));
+        row.extend(
+            self.pack_text("body", json, ROOMY, Some(expires_at))
+                .await?,
+        );
+        let put = Put::builder()
+            .table_name(&self.tables.state)
+            .set_item(Some(row));
+        Ok(TransactWriteItem::builder()
+            .put(built(put.build())?)
+            .build())
+    }
+
+    /// The head's part of that transaction.
+    pub(super) fn head_action(
+        &self,
+        turn: &Turn,
+        change: HeadChange,
+    ) -> Result<TransactWriteItem, Error> {
+        let mut update = Update::builder()
+            .table_name(&self.tables.state)
+            .set_key(Some(item::key(
+                &item::chats_pk(&turn.caller),
+                &item::chat_sk(&turn.chat_id),
+            )))
+            .expression_attribute_values(":chat", item::s(&turn.chat_id))
+            .expression_attribute_values(":title", item::s(title(turn)))
+            .expression_attribute_values(":now_ms", item::n(self.now_ms()))
+            .expression_attribute_values(":expiry", item::n(self.expiry(self.retention.chats)))
+            .expression_attribute_values(":one", item::n(1));
+        update = match change {
+            HeadChange::Restart { seen } => update
+                .update_expression(
+                    "SET chat_id = :chat, title = :title, created_at = :now_ms, updated_at = :now_ms, \
+                     expires_at = :expiry, turns = :one REMOVE gone",
+                )
+                .condition_expression("expires_at = :seen")
+                .expression_attribute_values(":seen", item::n(seen)),
+            HeadChange::Append | HeadChange::Refuse => update
+                .update_expression(
+                    "SET chat_id = :chat, title = if_not_exists(title, :title), \
+                     created_at = if_not_exists(created_at, :now_ms), updated_at = :now_ms, \
+                     expires_at = :expiry ADD turns :one",
+                )
+                .condition_expression(
+                    "attribute_not_exists(pk) OR (attribute_not_exists(gone) AND expires_at > :now \
+                     AND (attribute_not_exists(deleted_at) OR deleted_at < :started))",
+                )
+                .expression_attribute_values(":now", self.now())
+                .expression_attribute_values(":started", item::n(turn.started_at_ms)),
+        };
+        Ok(TransactWriteItem::builder()
+            .update(built(update.build())?)
+            .build())
+    }
+
+    /// What to do about a head that refused to be appended to.
+    pub(super) async fn head_change(&self, turn: &Turn) -> Result<HeadChange, Error> {
+        // The expired head matters here too, so this does not go through `row`.
+        let get = self
+            .client
+            .get_item()
+            .table_name(&self.tables.state)
+            .consistent_read(true);
+        let key = item::key(&item::chats_pk(&turn.caller), &item::chat_sk(&turn.chat_id));
+        let reply = get
+            .set_key(Some(key))
+            .send()
+            .await
+            .map_err(|error| away("get", &error))?;
+        let Some(head) = reply.item else {
+            return Ok(HeadChange::Append);
+        };
+        if item::number(&head, "deleted_at").is_some_and(|at| at >= turn.started_at_ms) {
+            return Ok(HeadChange::Refuse);
+        }
+        let over = head.contains_key("gone") || !item::is_live(&head, self.now_s());
+        let seen = item::number(&head, "expires_at").unwrap_or_default();
+        Ok(if over {
+            HeadChange::Restart { seen }
+        } else {
+            HeadChange::Append
+        })
+    }
+
+    async fn read_turns(
+        &self,
+        caller: &Caller,
+        chat_id: &str,
+        max: usize,
+    ) -> Result<Option<Vec<Turn>>, Error> {
+        let (pk, sk) = (item::chats_pk(caller), item::chat_sk(chat_id));
+        let (head, first) =
+            tokio::try_join!(self.row(&pk, &sk), self.newest_turns(caller, chat_id, None))?;
+        let Some(head) = head.filter(|head| !head.contains_key("gone")) else {
+            return Ok(None);
+        };
+        let deleted_at = item::number(&head, "deleted_at");
+        let (mut turns, mut left, mut page) = (Vec::new(), max, first);
+        loop {
+            let (rows, from) = page;
+            for row in rows
+                .iter()
+                .filter(|row| deleted_at.is_none_or(|at| starts_after(row, at)))
+            {
+                let size = item::number(row, "size").and_then(|size| usize::try_from(size).ok());
+                let Some(rest) = left.checked_sub(size.unwrap_or(usize::MAX)) else {
+                    return Ok(Some(oldest_first(turns)));
+                };
+                left = rest;
+                turns.extend(self.unpack::<Turn>(row, "body").await?);
+            }
+            if from.is_none() {
+                return Ok(Some(oldest_first(turns)));
+            }
+            page = self.newest_turns(caller, chat_id, from).await?;
+        }
+    }
+
+    /// One page of live turns, newest first, and where the next begins.
+    async fn newest_turns(
+        &self,
+        caller: &Caller,
+        chat_id: &str,
+        from: Option<Item>,
+    ) -> Result<(Vec<Item>, Option<Item>), Error> {
+        let query = self
+            .client
+            .query()
+            .table_name(&self.tables.state)
+            .consistent_read(true);
+        let query = query
+            .key_condition_expression("pk = :pk")
+            .scan_index_forward(false)
+            .limit(PAGE);
+        let query =
+            query.expression_attribute_values(":pk", item::s(item::turns_pk(caller, chat_id)));
+        let reply = query
+            .set_exclusive_start_key(from)
+            .send()
+            .await
+            .map_err(|error| away("query", &error))?;
+        let mut rows = reply.items.unwrap_or_default();
+        rows.retain(|row| item::is_live(row, self.now_s()));
+        Ok((rows, reply.last_evaluated_key))
+    }
+
+    /// Marks the head deleted, there or not: the conversation's first reply may be in flight.
+    async fn bury_head(
+        &self,
+        caller: &Caller,
+        chat_id: &str,
+        deleted_at: u64,
+    ) -> Result<bool, Error> {
+        for attempt in 0.. {
+            let bury = self.client.update_item().table_name(&self.tables.state);
+            let bury = bury
+                .set_key(Some(item::key(&item::chats_pk(caller), &item::chat_sk(chat_id))))
+                .update_expression(
+                    "SET chat_id = :chat, gone = :yes, deleted_at = :deleted, expires_at = :expiry REMOVE title",
+                )
+                .expression_attribute_values(":chat", item::s(chat_id))
+                .expression_attribute_values(":yes", AttributeValue::Bool(true))
+                .expression_attribute_values(":deleted", item::n(deleted_at))
+                .expression_attribute_values(":expiry", item::n(self.expiry(self.retention.chats)))
+                .return_values(ReturnValue::AllOld);
+            match bury.send().await {
+                Ok(reply) => return Ok(self.was_listed(reply.attributes)),
+                Err(error) if error.code() == Some("TransactionConflictException") => {
+                    rows::pause(attempt, "turns are being appended").await?;
+                }
+                Err(error) => return Err(away("delete chat", &error)),
+            }
+        }
+        Ok(false)
+    }
+
+    fn was_listed(&self, old: Option<HashMap<String, AttributeValue>>) -> bool {
+        old.is_some_and(|head| item::is_live(&head, self.now_s()) && summary(&head).is_some())
+    }
+}
+
+/// None for the head of a deleted conversation.
+fn summary(head: &Item) -> Option<ChatSummary> {
+    if head.contains_key("gone") {
+        return None;
+    }
+    Some(ChatSummary {
+        chat_id: item::text(head, "chat_id")?.to_owned(),
+        title: item::text(head, "title")?.to_owned(),
+        created_at_ms: item::number(head, "created_at")?,
+        updated_at_ms: item::number(head, "updated_at")?,
+        turns: item::number(head, "turns")?,
+    })
+}
+
+fn starts_after(turn: &Item, deleted_at: u64) -> bool {
+    item::number(turn, "started_at").is_some_and(|started| started > deleted_at)
+}
+
+fn oldest_first(mut turns: Vec<Turn>) -> Vec<Turn> {
+    turns.reverse();
+    turns
+}
+
+fn title(turn: &Turn) -> String {
+    let questions = turn
+        .messages
+        .iter()
+        .filter(|message| message.role == Role::User);
+    let text = questions
+        .flat_map(|message| &message.content)
+        .find_map(Block::as_text);
+    text.unwrap_or_default()
+        .trim()
+        .chars()
+        .take(TITLE)
+        .collect()
+}

@@ -1,0 +1,229 @@
+//! The room of what is kept: answers, conversations, replies, jobs, connections.
+//!
+//! Written once, against DynamoDB's API. In the stack the client talks to the service; on one
+//! machine the same client ends in an engine in the process (`embedded`). Order, idempotency and
+//! leases are conditional writes, never a read and then a write; whose a row is, is part of its key
+//! (`item`), so another caller's id is simply another row.
+
+use crate::error::{Error, Kind};
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use aws_sdk_dynamodb::error::{BuildError, ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::types::AttributeValue;
+use futures_util::future::BoxFuture;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+mod answers;
+mod chats;
+mod connections;
+mod curated;
+#[cfg(feature = "embedded")]
+mod embedded;
+mod finish;
+mod item;
+mod jobs;
+mod overflow;
+mod replies;
+mod rows;
+
+pub use answers::{AnswerKeys, StoredAnswer};
+pub use chats::{ChatSummary, Turn};
+pub use curated::{CuratedRow, parse_curated_row};
+pub use finish::{Finish, Finished};
+pub use jobs::{Created, Job, JobOutcome, JobStatus};
+pub use replies::{Begun, Flush, ReplyKey, ReplyRow};
+
+/// The longest one call of the service may take, its retries included.
+const CALL_LIMIT: Duration = Duration::from_secs(5);
+
+/// The time, as the store sees it.
+pub trait Clock: Send + Sync {
+    /// Milliseconds since 1970.
+    fn now_ms(&self) -> u64;
+}
+
+/// The machine's clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now_ms(&self) -> u64 {
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        millis(since)
+    }
+}
+
+/// A clock that moves only when it is told to, for tests.
+#[derive(Debug)]
+pub struct StoppedClock(AtomicU64);
+
+impl StoppedClock {
+    /// A clock that stands at `ms` milliseconds since 1970.
+    pub fn at(ms: u64) -> Arc<StoppedClock> {
+        Arc::new(StoppedClock(AtomicU64::new(ms)))
+    }
+
+    /// Moves the clock forward.
+    pub fn advance(&self, by: Duration) {
+        self.0.fetch_add(millis(by), Ordering::SeqCst);
+    }
+}
+
+impl Clock for StoppedClock {
+    fn now_ms(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// The names of the two tables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tables {
+    /// Curated and learned answers: partition key `pk`.
+    pub answers: String,
+    /// Everything else: partition key `pk`, sort key `sk`.
+    pub state: String,
+}
+
+/// How long each kind of row is kept. Curated answers have no end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Replies, for resume and `GET /answers/{id}`.
+    pub replies: Duration,
+    /// Turns of a conversation, each counted from its own writing.
+    pub chats: Duration,
+    /// Learned answers.
+    pub answers: Duration,
+    /// Jobs and their idempotency keys.
+    pub jobs: Duration,
+    /// Connections; API Gateway ends one after two hours.
+    pub connections: Duration,
+}
+
+impl Default for Retention {
+    fn default() -> Retention {
+        const DAY: u64 = 24 * 60 * 60;
+        Retention {
+            replies: Duration::from_secs(DAY),
+            chats: Duration::from_secs(30 * DAY),
+            answers: Duration::from_secs(7 * DAY),
+            jobs: Duration::from_secs(7 * DAY),
+            connections: Duration::from_secs(130 * 60),
+        }
+    }
+}
+
+/// Removes expired rows and returns how many.
+type Sweeper = Arc<dyn Fn() -> BoxFuture<'static, Result<u64, Error>> + Send + Sync>;
+
+/// What the gateway keeps. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    client: Client,
+    tables: Arc<Tables>,
+    retention: Arc<Retention>,
+    clock: Arc<dyn Clock>,
+    sweeper: Option<Sweeper>,
+}
+
+impl Store {
+    /// A store on these tables. Retries are the client's own matter; every call is given a time
+    /// limit of five seconds here, because the SDK has none by default.
+    pub fn new(
+        client: Client,
+        tables: Tables,
+        retention: Retention,
+        clock: Arc<dyn Clock>,
+    ) -> Store {
+        let config = client.config();
+        let limits = match config.timeout_config() {
+            Some(limits) => limits.to_builder(),
+            None => TimeoutConfig::builder(),
+        };
+        let limited = config
+            .to_builder()
+            .timeout_config(limits.operation_timeout(CALL_LIMIT).build());
+        Store {
+            client: Client::from_conf(limited.build()),
+            tables: Arc::new(tables),
+            retention: Arc::new(retention),
+            clock,
+            sweeper: None,
+        }
+    }
+
+    /// Removes expired rows from the disk of one machine and returns how many. DynamoDB does that
+    /// by itself: there it does nothing and returns 0. Expired rows are invisible either way.
+    pub async fn sweep(&self) -> Result<u64, Error> {
+        match &self.sweeper {
+            Some(sweep) => sweep().await,
+            None => Ok(0),
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.clock.now_ms()
+    }
+
+    /// Now in the unit of `expires_at`.
+    fn now_s(&self) -> u64 {
+        self.now_ms() / 1000
+    }
+
+    /// `:now` for conditions on `expires_at`.
+    fn now(&self) -> AttributeValue {
+        item::n(self.now_s())
+    }
+
+    /// The `expires_at` of a row written now and kept for `keep`, in whole seconds, rounded up.
+    fn expiry(&self, keep: Duration) -> u64 {
+        (self.now_ms() + millis(keep)).div_ceil(1000)
+    }
+
+    /// The end of a lease taken now, in milliseconds.
+    fn lease_end(&self, lease: Duration) -> u64 {
+        self.now_ms() + millis(lease)
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The service did not do it. The detail is made of codes and messages only: an SDK error's debug
+/// form holds the raw reply, and so somebody's text.
+fn away<E>(doing: &str, error: &SdkError<E>) -> Error
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    let detail = match error.code() {
+        Some(code) => format!("{doing}: {code}: {}", error.message().unwrap_or_default()),
+        None => format!("{doing}: {}", causes(error)),
+    };
+    unavailable(detail)
+}
+
+fn unavailable(detail: impl std::fmt::Display) -> Error {
+    Error::new(
+        Kind::Unavailable,
+        "The gateway's store is away. Try again in a moment.",
+    )
+    .because(detail)
+}
+
+/// The error and what caused it, in one line.
+fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    chain
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
+}
+
+/// A request that the SDK could not even build is a mistake of ours.
+fn built<T>(result: Result<T, BuildError>) -> Result<T, Error> {
+    result.map_err(|error| Error::internal(causes(&error)))
+}

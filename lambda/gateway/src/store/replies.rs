@@ -1,0 +1,407 @@
+//! Replies: what a reply has said so far, kept so that it can be resumed.
+//!
+//! A reply's rows are one partition, read by one query: `begin` where its id was the caller's choice,
+//! gathered deltas, `end`. A reply that is asked again (a redelivered job) gets the next *take*: its
+//! deltas stand under other keys, so nothing has to be deleted and a process that wakes up late
+//! writes where nobody reads; the transaction that ends a reply checks the take.
+
+use super::item::{self, End, Item, Piece};
+use super::overflow::ROOMY;
+use super::rows::{ABSENT, Outcome};
+use super::{Store, away, built};
+use crate::chat::{Caller, Delta, Event, LONGEST_REPLY, Started};
+use crate::error::{Error, Kind};
+use aws_sdk_dynamodb::types::{ConditionCheck, Put, TransactWriteItem, Update};
+use std::time::Duration;
+
+/// Which reply, and which attempt at it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplyKey {
+    /// Whose.
+    pub caller: Caller,
+    /// The request's id.
+    pub id: String,
+    /// 0 for the first attempt; [`Store::retake_reply`] gives the next. Readers need not know it.
+    pub take: u32,
+}
+
+impl ReplyKey {
+    /// The first attempt at this reply.
+    pub fn new(caller: &Caller, id: &str) -> ReplyKey {
+        ReplyKey {
+            caller: caller.clone(),
+            id: id.to_owned(),
+            take: 0,
+        }
+    }
+
+    fn pk(&self) -> String {
+        item::reply_pk(&self.caller, &self.id)
+    }
+}
+
+/// Whether an id was free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// It was: the reply is this process's to give.
+    New,
+    /// It was not: load it.
+    Exists,
+}
+
+/// A reply as far as it is kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReplyRow {
+    /// Of the request's body.
+    pub fingerprint: Option<String>,
+    /// None where nothing has been flushed yet.
+    pub started: Option<Started>,
+    /// In order and without a gap: the n-th has `seq` n, counted from 1.
+    pub deltas: Vec<Delta>,
+    /// The terminal, once there is one.
+    pub end: Option<Event>,
+    /// Until then somebody is at work on it. Milliseconds since 1970.
+    pub lease_until_ms: u64,
+    /// The attempt that this is.
+    pub take: u32,
+}
+
+/// Deltas to keep, gathered since the last flush.
+#[derive(Clone, Copy, Debug)]
+pub struct Flush<'a> {
+    /// Which reply.
+    pub key: &'a ReplyKey,
+    /// Of the request's body.
+    pub fingerprint: Option<&'a str>,
+    /// The same in every flush.
+    pub started: &'a Started,
+    /// The `seq` of the first of `deltas`, or of the one that will come next.
+    pub first_seq: u64,
+    /// May be empty: then only the lease is renewed.
+    pub deltas: &'a [Delta],
+    /// How long until the next flush is missed.
+    pub lease: Duration,
+}
+
+impl Store {
+    /// Takes an id. One of several callers with the same id gets `New`.
+    pub async fn begin_reply(
+        &self,
+        key: &ReplyKey,
+        fingerprint: &str,
+        lease: Duration,
+    ) -> Result<Begun, Error> {
+        let mut row = item::key(&key.pk(), "begin");
+        row.insert("fingerprint".to_owned(), item::s(fingerprint));
+        row.insert("take".to_owned(), item::n(key.take.into()));
+        row.insert("lease_until".to_owned(), item::n(self.lease_end(lease)));
+        row.insert("expires_at".to_owned(), item::n(self.begin_expiry()));
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.tables.state)
+            .set_item(Some(row));
+        match put
+            .condition_expression(ABSENT)
+            .expression_attribute_values(":now", self.now())
+            .send()
+            .await
+        {
+            Ok(_) => Ok(Begun::New),
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(|e| e.is_conditional_check_failed_exception()) =>
+            {
+                Ok(Begun::Exists)
+            }
+            Err(error) => Err(away("begin", &error)),
+        }
+    }
+
+    /// Takes over a reply whose lease has run out and that never ended. One taker wins and gets the
+    /// key of the new take, whose deltas begin at 1 again; None for the others, and where the reply
+    /// was never begun. The earlier take can no longer end the reply.
+    pub async fn retake_reply(
+        &self,
+        key: &ReplyKey,
+        lease: Duration,
+    ) -> Result<Option<ReplyKey>, Error> {
+        let Some(row) = self.load_reply(key).await? else {
+            return Ok(None);
+        };
+        if row.fingerprint.is_none() || row.end.is_some() || row.lease_until_ms > self.now_ms() {
+            return Ok(None);
+        }
+        let next = ReplyKey {
+            take: row.take + 1,
+            ..key.clone()
+        };
+        let begin = Update::builder()
+            .table_name(&self.tables.state)
+            .set_key(Some(item::key(&key.pk(), "begin")))
+            .update_expression("SET take = :next, lease_until = :lease, expires_at = :expiry")
+            .condition_expression("take = :take AND lease_until <= :now_ms")
+            .expression_attribute_values(":take", item::n(row.take.into()))
+            .expression_attribute_values(":next", item::n(next.take.into()))
+            .expression_attribute_values(":lease", item::n(self.lease_end(lease)))
+            .expression_attribute_values(":expiry", item::n(self.begin_expiry()))
+            .expression_attribute_values(":now_ms", item::n(self.now_ms()));
+        let no_end = ConditionCheck::builder()
+            .table_name(&self.tables.state)
+            .set_key(Some(item::key(&key.pk(), "end")))
+            .condition_expression(ABSENT)
+            .expression_attribute_values(":now", self.now());
+        let actions = [
+            TransactWriteItem::builder()
+                .update(built(begin.build())?)
+                .build(),
+            TransactWriteItem::builder()
+                .condition_check(built(no_end.build())?)
+                .build(),
+        ];
+        Ok(match self.transact(&actions).await? {
+            Outcome::Done => Some(next),
+            Outcome::Refused(_) => None,
+        })
+    }
+
+    /// Keeps deltas and renews the lease, in one row. A flush that is repeated from the same
+    /// `first_seq`, with as many deltas or more, replaces the first.
+    pub async fn flush_reply(&self, flush: Flush<'_>) -> Result<(), Error> {
+        let expires_at = self.expiry(self.retention.replies);
+        let sk = item::event_sk(flush.key.take, flush.first_seq);
+        let piece = Piece {
+            started: Some(flush.started.clone()),
+            deltas: flush.deltas.to_vec(),
+            end: None,
+        };
+        let mut row = self.piece_row(flush.key, &sk, &piece, expires_at).await?;
+        row.extend(
+            flush
+                .fingerprint
+                .map(|print| ("fingerprint".to_owned(), item::s(print))),
+        );
+        row.insert("first_seq".to_owned(), item::n(flush.first_seq));
+        row.insert(
+            "lease_until".to_owned(),
+            item::n(self.lease_end(flush.lease)),
+        );
+        self.put(row).await
+    }
+
+    /// What is kept of a reply, its latest take.
+    pub async fn load_reply(&self, key: &ReplyKey) -> Result<Option<ReplyRow>, Error> {
+        let rows = self.partition(&key.pk()).await?;
+        let begin = rows
+            .iter()
+            .find(|row| item::text(row, "sk") == Some("begin"));
+        let take = begin.map_or(0, take_of);
+        let fingerprint = rows
+            .iter()
+            .find_map(|row| item::text(row, "fingerprint"))
+            .map(str::to_owned);
+        let lease_until_ms = begin
+            .and_then(|row| item::number(row, "lease_until"))
+            .unwrap_or_default();
+        let mut reply = ReplyRow {
+            fingerprint,
+            started: None,
+            deltas: Vec::new(),
+            end: None,
+            lease_until_ms,
+            take,
+        };
+        let mut pieces: Vec<&Item> = rows
+            .iter()
+            .filter(|row| item::number(row, "first_seq").is_some())
+            .collect();
+        pieces.retain(|row| take_of(row) == take);
+        pieces.sort_by_key(|row| item::number(row, "first_seq"));
+        let mut last_seq = u64::MAX;
+        for row in pieces {
+            let Some(piece) = self.unpack::<Piece>(row, "body").await? else {
+                continue;
+            };
+            append(
+                &mut reply.deltas,
+                item::number(row, "first_seq").unwrap_or(1),
+                piece.deltas,
+            );
+            let lease = item::number(row, "lease_until").unwrap_or_default();
+            reply.lease_until_ms = reply.lease_until_ms.max(lease);
+            reply.started = reply.started.or(piece.started);
+            if let Some(end) = piece.end {
+                reply.end = Some(end.into());
+                last_seq = item::number(row, "last_seq").unwrap_or_default();
+            }
+        }
+        Ok(self.whole(reply, last_seq, begin))
+    }
+
+    /// Ends a reply whose lease has run out, and does nothing to any other: whoever was at work on
+    /// it is gone. The first terminal stays.
+    pub async fn end_reply_if_abandoned(&self, key: &ReplyKey, end: &Event) -> Result<(), Error> {
+        let Some(row) = self.load_reply(key).await? else {
+            return Ok(());
+        };
+        if row.end.is_some() || row.lease_until_ms > self.now_ms() {
+            return Ok(());
+        }
+        let key = ReplyKey {
+            take: row.take,
+            ..key.clone()
+        };
+        let piece = Piece {
+            started: row.started,
+            deltas: Vec::new(),
+            end: End::of(end),
+        };
+        let actions = [
+            self.end_action(
+                &key,
+                row.fingerprint.as_deref(),
+                row.deltas.len() as u64 + 1,
+                &piece,
+            )
+            .await?,
+            self.take_check(&key)?,
+        ];
+        self.transact(&actions).await.map(|_| ())
+    }
+
+    /// Puts `end` where there is none. `first_seq` is that of the piece's first delta, or of the one
+    /// that would have come next; whatever a late writer adds beyond the piece is not read.
+    pub(super) async fn end_action(
+        &self,
+        key: &ReplyKey,
+        fingerprint: Option<&str>,
+        first_seq: u64,
+        piece: &Piece,
+    ) -> Result<TransactWriteItem, Error> {
+        if piece.end.is_none() {
+            return Err(Error::internal(
+                "a reply was to be ended by an event that is no terminal",
+            ));
+        }
+        let expires_at = self.expiry(self.retention.replies);
+        let mut row = self.piece_row(key, "end", piece, expires_at).await?;
+        row.extend(fingerprint.map(|print| ("fingerprint".to_owned(), item::s(print))));
+        row.insert("first_seq".to_owned(), item::n(first_seq));
+        row.insert(
+            "last_seq".to_owned(),
+            item::n(first_seq + piece.deltas.len() as u64 - 1),
+        );
+        let put = Put::builder()
+            .table_name(&self.tables.state)
+            .set_item(Some(row));
+        let put = put
+            .condition_expression(ABSENT)
+            .expression_attribute_values(":now", self.now());
+        Ok(TransactWriteItem::builder()
+            .put(built(put.build())?)
+            .build())
+    }
+
+    /// Holds where nobody has taken the reply over.
+    pub(super) fn take_check(&self, key: &ReplyKey) -> Result<TransactWriteItem, Error> {
+        let check = ConditionCheck::builder()
+            .table_name(&self.tables.state)
+            .set_key(Some(item::key(&key.pk(), "begin")))
+            .condition_expression("attribute_not_exists(pk) OR take = :take")
+            .expression_attribute_values(":take", item::n(key.take.into()));
+        Ok(TransactWriteItem::builder()
+            .condition_check(built(check.build())?)
+            .build())
+    }
+
+    async fn piece_row(
+        &self,
+        key: &ReplyKey,
+        sk: &str,
+        piece: &Piece,
+        expires_at: u64,
+    ) -> Result<Item, Error> {
+        let mut row = item::key(&key.pk(), sk);
+        row.extend(self.pack("body", piece, ROOMY, Some(expires_at)).await?);
+        row.insert("take".to_owned(), item::n(key.take.into()));
+        row.insert("expires_at".to_owned(), item::n(expires_at));
+        Ok(row)
+    }
+
+    /// `begin` outlives what it guards, so that an id is not free again while an `end` still stands.
+    fn begin_expiry(&self) -> u64 {
+        self.expiry(self.retention.replies + LONGEST_REPLY)
+    }
+
+    /// None where rows of the reply have begun to expire: a part of an answer is no answer.
+    fn whole(&self, mut reply: ReplyRow, last_seq: u64, begin: Option<&Item>) -> Option<ReplyRow> {
+        if reply.end.is_some() {
+            let there = reply.deltas.len() as u64 >= last_seq;
+            reply
+                .deltas
+                .truncate(usize::try_from(last_seq).unwrap_or(usize::MAX));
+            return there.then_some(reply);
+        }
+        let grace = LONGEST_REPLY.as_secs();
+        let fresh = begin.is_some_and(|row| {
+            item::number(row, "expires_at").is_some_and(|at| at > self.now_s() + grace)
+        });
+        (reply.started.is_some() || fresh).then_some(reply)
+    }
+}
+
+/// A reply that somebody else took over, or that is unknown, cannot be ended by this process.
+pub(super) fn taken_over() -> Error {
+    Error::new(
+        Kind::Conflict,
+        "This request was taken over by a later attempt, which answers it.",
+    )
+}
+
+fn take_of(row: &Item) -> u32 {
+    item::number(row, "take")
+        .and_then(|take| u32::try_from(take).ok())
+        .unwrap_or_default()
+}
+
+/// Appends what is new in a piece; a piece behind a gap waits for what is missing.
+fn append(deltas: &mut Vec<Delta>, first_seq: u64, piece: Vec<Delta>) {
+    let next = deltas.len() as u64 + 1;
+    if let Some(known) = next.checked_sub(first_seq) {
+        deltas.extend(
+            piece
+                .into_iter()
+                .skip(usize::try_from(known).unwrap_or(usize::MAX)),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(pieces: &[(u64, &str)], expected: &str) {
+        let mut deltas = Vec::new();
+        for (first_seq, text) in pieces {
+            append(
+                &mut deltas,
+                *first_seq,
+                text.chars().map(Delta::text).collect(),
+            );
+        }
+        assert_eq!(
+            deltas.iter().map(Delta::as_text).collect::<String>(),
+            expected
+        );
+    }
+
+    #[test]
+    fn pieces_join_without_gap_or_repetition() {
+        check(&[(1, "ab"), (3, "c"), (4, "")], "abc");
+        check(&[(1, "ab"), (2, "bcd")], "abcd");
+        check(&[(1, "abc"), (2, "b")], "abc");
+        check(&[(1, "a"), (3, "c")], "a");
+        check(&[(2, "b")], "");
+    }
+}
