@@ -1,5 +1,7 @@
 //! The room of the models: one trait, Amazon Bedrock and the embedded ones beside it.
 
+pub mod catalog;
+
 use crate::chat::{Delta, Message, Sampling, StopReason, Tool, ToolChoice, Usage};
 use crate::error::Error;
 use crate::retrieval::Passage;
