@@ -24,7 +24,12 @@ impl Gateway {
     ///
     /// # Errors
     /// `model_not_found` where the model cannot be reached from here; the provider's errors.
-    pub async fn embed(&self, caller: &Caller, asked: &str, text: &str) -> Result<Embedding, Error> {
+    pub async fn embed(
+        &self,
+        caller: &Caller,
+        asked: &str,
+        text: &str,
+    ) -> Result<Embedding, Error> {
         let choice = choose(&self.catalog, &self.settings, asked)?;
         let local = choice.entry.api == Api::LocalEmbedding;
         if local != self.stands_in.is_some() {
@@ -37,11 +42,19 @@ impl Gateway {
             return Err(Error::new(Kind::ModelNotFound, message));
         }
         if tokens(text) > u64::from(choice.entry.window) {
-            let message = format!("The text is over the model's window of {} tokens. Split it.", choice.entry.window);
+            let message = format!(
+                "The text is over the model's window of {} tokens. Split it.",
+                choice.entry.window
+            );
             return Err(Error::new(Kind::TooLarge, message));
         }
         let begun = Instant::now();
-        let embedding = timeout(SILENT_LIMIT, self.embedder.embed(choice.invoke_id.clone(), text.to_owned())).await;
+        let embedding = timeout(
+            SILENT_LIMIT,
+            self.embedder
+                .embed(choice.invoke_id.clone(), text.to_owned()),
+        )
+        .await;
         let embedding = embedding.map_err(|_| past_deadline())?;
         telemetry::embedded(caller, &choice.entry.id, begun.elapsed(), &embedding);
         embedding
@@ -49,6 +62,11 @@ impl Gateway {
 
     /// The answer shape that clients of this old id expect, if a special one.
     pub fn legacy_shape(&self, asked: &str) -> Option<LegacyShape> {
-        self.catalog.choose(asked, self.settings.region.as_deref().unwrap_or("us-east-1"))?.legacy_shape
+        self.catalog
+            .choose(
+                asked,
+                self.settings.region.as_deref().unwrap_or("us-east-1"),
+            )?
+            .legacy_shape
     }
 }

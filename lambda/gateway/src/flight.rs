@@ -43,7 +43,10 @@ struct Inner {
 impl Log {
     /// An empty log.
     pub fn new() -> Arc<Log> {
-        Arc::new(Log { inner: Mutex::default(), landed: CancellationToken::new() })
+        Arc::new(Log {
+            inner: Mutex::default(),
+            landed: CancellationToken::new(),
+        })
     }
 
     /// A log that is complete: a cached or stored answer.
@@ -68,7 +71,9 @@ impl Log {
     /// The deltas after number `seq`.
     pub fn after(&self, seq: u64) -> Vec<Delta> {
         let inner = lock(&self.inner);
-        let from = usize::try_from(seq).unwrap_or(usize::MAX).min(inner.deltas.len());
+        let from = usize::try_from(seq)
+            .unwrap_or(usize::MAX)
+            .min(inner.deltas.len());
         inner.deltas[from..].to_vec()
     }
 
@@ -101,12 +106,18 @@ impl Log {
     pub async fn landing(&self) -> Landing {
         self.landed.cancelled().await;
         let landing = lock(&self.inner).landing.clone();
-        landing.unwrap_or(Landing { outcome: Err(Error::internal("a flight without a landing")), usage: None })
+        landing.unwrap_or(Landing {
+            outcome: Err(Error::internal("a flight without a landing")),
+            usage: None,
+        })
     }
 
     /// Has the generation failed? Nobody should join it any more.
     fn has_failed(&self) -> bool {
-        lock(&self.inner).landing.as_ref().is_some_and(|landing| landing.outcome.is_err())
+        lock(&self.inner)
+            .landing
+            .as_ref()
+            .is_some_and(|landing| landing.outcome.is_err())
     }
 
     /// Ends the log.
@@ -145,7 +156,8 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.stop.cancel();
         if let Some(key) = &self.key {
-            lock(&self.flights.shared).retain(|known, (_, place)| known != key || place.strong_count() > 0);
+            lock(&self.flights.shared)
+                .retain(|known, (_, place)| known != key || place.strong_count() > 0);
         }
     }
 }
@@ -170,11 +182,19 @@ pub struct Departure {
 impl Flights {
     /// A seat in the flight of this key: `true` where another question started it.
     /// Without a key the flight is one's own.
-    pub fn board(self: &Arc<Flights>, key: Option<&str>, departure: impl FnOnce() -> Departure) -> (Seat, bool) {
-        let Some(key) = key else { return (self.depart(None, departure()), false) };
+    pub fn board(
+        self: &Arc<Flights>,
+        key: Option<&str>,
+        departure: impl FnOnce() -> Departure,
+    ) -> (Seat, bool) {
+        let Some(key) = key else {
+            return (self.depart(None, departure()), false);
+        };
         // The upgraded place may be the last one: it must not drop, and lock again, in here.
         let mut shared = lock(&self.shared);
-        let known = shared.get(key).map(|(log, place)| (log.clone(), place.upgrade()));
+        let known = shared
+            .get(key)
+            .map(|(log, place)| (log.clone(), place.upgrade()));
         let failed = match known {
             Some((log, Some(place))) if !log.has_failed() => {
                 drop(shared);
@@ -183,7 +203,10 @@ impl Flights {
             other => other,
         };
         let seat = self.depart(Some(key.to_owned()), departure());
-        shared.insert(key.to_owned(), (seat.log.clone(), Arc::downgrade(&seat._place)));
+        shared.insert(
+            key.to_owned(),
+            (seat.log.clone(), Arc::downgrade(&seat._place)),
+        );
         drop(shared);
         drop(failed);
         (seat, false)
@@ -206,13 +229,23 @@ impl Flights {
             };
             flying.land(landing);
         });
-        Seat { log, _place: Arc::new(Place { stop, flights: self.clone(), key }) }
+        Seat {
+            log,
+            _place: Arc::new(Place {
+                stop,
+                flights: self.clone(),
+                key,
+            }),
+        }
     }
 }
 
 fn abandoned() -> Landing {
     let error = Error::new(Kind::Cancelled, "Nobody waits for this answer any more.");
-    Landing { outcome: Err(error), usage: None }
+    Landing {
+        outcome: Err(error),
+        usage: None,
+    }
 }
 
 /// Tries after the first, and the longest wait before one: beyond it the caller decides.
@@ -221,19 +254,35 @@ const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// Asks the model, again where that is safe, and writes what it says into the log.
 async fn fly(departure: Departure, log: &Log) -> Landing {
-    let Departure { model, ask, deadline } = departure;
+    let Departure {
+        model,
+        ask,
+        deadline,
+    } = departure;
     let mut attempt = 0;
     loop {
-        let landing = match timeout_at(deadline, attempt_once(model.as_ref(), ask.clone(), log)).await {
-            Ok(landing) => landing,
-            Err(_) => Landing { outcome: Err(past_deadline()), usage: None },
+        let landing =
+            match timeout_at(deadline, attempt_once(model.as_ref(), ask.clone(), log)).await {
+                Ok(landing) => landing,
+                Err(_) => Landing {
+                    outcome: Err(past_deadline()),
+                    usage: None,
+                },
+            };
+        let Err(error) = &landing.outcome else {
+            return landing;
         };
-        let Err(error) = &landing.outcome else { return landing };
-        let Some(wait) = wait_before_retry(error, attempt) else { return landing };
+        let Some(wait) = wait_before_retry(error, attempt) else {
+            return landing;
+        };
         if !log.is_empty() || Instant::now() + wait >= deadline {
             return landing;
         }
-        tracing::info!(code = error.kind.code(), attempt, "retrying before the first token");
+        tracing::info!(
+            code = error.kind.code(),
+            attempt,
+            "retrying before the first token"
+        );
         sleep(wait).await;
         attempt += 1;
     }
@@ -244,7 +293,12 @@ async fn attempt_once(model: &dyn Model, ask: Ask, log: &Log) -> Landing {
     let mut stop = None;
     let mut parts = match model.ask(ask).await {
         Ok(parts) => parts,
-        Err(error) => return Landing { outcome: Err(error), usage },
+        Err(error) => {
+            return Landing {
+                outcome: Err(error),
+                usage,
+            };
+        }
     };
     while let Some(part) = parts.next().await {
         match part {
@@ -256,10 +310,18 @@ async fn attempt_once(model: &dyn Model, ask: Ask, log: &Log) -> Landing {
                 tracing::warn!(%error, "the stream broke after the stop reason");
                 break;
             }
-            Err(error) => return Landing { outcome: Err(error), usage },
+            Err(error) => {
+                return Landing {
+                    outcome: Err(error),
+                    usage,
+                };
+            }
         }
     }
-    Landing { outcome: stop.ok_or_else(cut_short), usage }
+    Landing {
+        outcome: stop.ok_or_else(cut_short),
+        usage,
+    }
 }
 
 /// The error of a deadline, for the flight and for the reply.
@@ -271,19 +333,29 @@ pub fn past_deadline() -> Error {
 }
 
 fn cut_short() -> Error {
-    Error::new(Kind::UpstreamError, "The model's stream was cut off before its end. Ask again.")
+    Error::new(
+        Kind::UpstreamError,
+        "The model's stream was cut off before its end. Ask again.",
+    )
 }
 
 /// How long to wait before the next try, or `None` to give up. Jitter comes from the clock: it only
 /// has to differ between processes.
 fn wait_before_retry(error: &Error, attempt: u32) -> Option<Duration> {
-    let again = matches!(error.kind, Kind::Throttled | Kind::Unavailable | Kind::UpstreamError);
+    let again = matches!(
+        error.kind,
+        Kind::Throttled | Kind::Unavailable | Kind::UpstreamError
+    );
     if !again || attempt >= RETRIES {
         return None;
     }
-    let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |now| now.subsec_nanos());
+    let nanos = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |now| now.subsec_nanos());
     let jitter = Duration::from_millis(u64::from(nanos / 1000 % 100));
-    let wait = error.retry_after.unwrap_or(Duration::from_millis(100 << attempt) + jitter);
+    let wait = error
+        .retry_after
+        .unwrap_or(Duration::from_millis(100 << attempt) + jitter);
     (wait <= LONGEST_WAIT).then_some(wait)
 }
 
@@ -312,7 +384,11 @@ mod tests {
 
     fn departure(plays: Vec<Vec<Result<Part, Error>>>) -> Departure {
         let deadline = Instant::now() + Duration::from_secs(60);
-        Departure { model: Arc::new(Plays(Mutex::new(plays))), ask: Ask::default(), deadline }
+        Departure {
+            model: Arc::new(Plays(Mutex::new(plays))),
+            ask: Ask::default(),
+            deadline,
+        }
     }
 
     fn text(text: &str) -> Result<Part, Error> {
@@ -377,7 +453,10 @@ mod tests {
         tokio::task::yield_now().await;
         assert!(!log.landed.is_cancelled(), "one still waits for it");
         drop(two);
-        assert_eq!(log.landing().await.outcome.unwrap_err().kind, Kind::Cancelled);
+        assert_eq!(
+            log.landing().await.outcome.unwrap_err().kind,
+            Kind::Cancelled
+        );
         assert_eq!(flights.started(), 1);
     }
 }

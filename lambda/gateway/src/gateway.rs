@@ -80,9 +80,16 @@ impl Gateway {
     /// `throttled`, `conflict`, `unavailable`. Everything later is the reply's terminal.
     pub async fn answer(self: &Arc<Gateway>, request: Request) -> Result<Arc<Reply>, Error> {
         let plan = self.plan(&request)?;
-        let fingerprint = if request.id_given { cache_key::fingerprint(&request) } else { String::new() };
+        let fingerprint = if request.id_given {
+            cache_key::fingerprint(&request)
+        } else {
+            String::new()
+        };
         let cap = self.settings.max_running_per_caller;
-        match self.live.admit(&request.caller, &request.id, &fingerprint, cap)? {
+        match self
+            .live
+            .admit(&request.caller, &request.id, &fingerprint, cap)?
+        {
             Admitted::Running(reply) => Ok(reply),
             Admitted::New(reply) => {
                 tokio::spawn(self.clone().run(request, plan, reply.clone()));
@@ -111,7 +118,10 @@ impl Gateway {
             Ok(false) => return self.live.remove(&reply),
             Err(error) => {
                 self.live.remove(&reply);
-                return reply.end(Event::Failed { error, usage: Usage::default() });
+                return reply.end(Event::Failed {
+                    error,
+                    usage: Usage::default(),
+                });
             }
         }
         let end = self.lead(&request, &plan, &reply).await;
@@ -131,7 +141,13 @@ impl Gateway {
         };
         let (mut ready, failed) = match ready {
             Ok(ready) => (ready, None),
-            Err(error) => (Ready::nothing(request, self.name(plan)), Some(Event::Failed { error, usage: Usage::default() })),
+            Err(error) => (
+                Ready::nothing(request, self.name(plan)),
+                Some(Event::Failed {
+                    error,
+                    usage: Usage::default(),
+                }),
+            ),
         };
         let keeper = self.store.clone().map(|store| {
             Arc::new(Keeper {
@@ -146,18 +162,30 @@ impl Gateway {
         });
         let end = match failed {
             Some(end) => (end, Log::new(), 0),
-            None => self.follow(plan, reply, &mut ready, keeper.as_ref(), deadline).await,
+            None => {
+                self.follow(plan, reply, &mut ready, keeper.as_ref(), deadline)
+                    .await
+            }
         };
         self.keep(request, &ready, keeper, end).await
     }
 
     /// The order of the rooms: what is known, asked before?, what belongs to it, ask.
-    async fn prepare(&self, request: &Request, plan: &Plan, deadline: Instant) -> Result<Ready, Error> {
+    async fn prepare(
+        &self,
+        request: &Request,
+        plan: &Plan,
+        deadline: Instant,
+    ) -> Result<Ready, Error> {
         let mut stages = Stages::new();
         let history = self.history(request, plan).await;
         stages.mark("history");
 
-        let snapshot = self.retrieval.as_ref().map(|retrieval| retrieval.snapshot()).unwrap_or_default();
+        let snapshot = self
+            .retrieval
+            .as_ref()
+            .map(|retrieval| retrieval.snapshot())
+            .unwrap_or_default();
         let key = self.cache_key(request, plan, &snapshot, &history);
         let (known, cache) = self.asked_before(request, key.as_deref(), &history).await;
         stages.mark("cache");
@@ -176,7 +204,13 @@ impl Gateway {
             started.sources.clone_from(&known.sources);
             started.model = known.model.clone().unwrap_or(started.model);
             started.timings = stages.done();
-            return Ok(Ready { started, source: Source::Known(known), key: None, shared: false, seen: (seen_last, 0) });
+            return Ok(Ready {
+                started,
+                source: Source::Known(known),
+                key: None,
+                shared: false,
+                seen: (seen_last, 0),
+            });
         }
 
         let passages = self.search(request).await;
@@ -186,17 +220,28 @@ impl Gateway {
         started.sources = asking.sources;
 
         let model = self.model.clone();
-        let (seat, shared) = self.flights.board(key.as_deref(), || Departure { model, ask: asking.ask, deadline });
+        let (seat, shared) = self.flights.board(key.as_deref(), || Departure {
+            model,
+            ask: asking.ask,
+            deadline,
+        });
         if shared {
             started.cache = CacheOutcome::Shared;
         }
         started.timings = stages.done();
-        Ok(Ready { started, source: Source::Flight(seat), key, shared, seen: (seen_last, asking.first_kept) })
+        Ok(Ready {
+            started,
+            source: Source::Flight(seat),
+            key,
+            shared,
+            seen: (seen_last, asking.first_kept),
+        })
     }
 
     /// The caller's earlier turns of this conversation. A store that is down is a gap, not an error.
     async fn history(&self, request: &Request, plan: &Plan) -> Vec<Turn> {
-        let (Some(store), Some(chat_id), true) = (&self.store, &request.chat_id, request.keep_chat) else {
+        let (Some(store), Some(chat_id), true) = (&self.store, &request.chat_id, request.keep_chat)
+        else {
             return Vec::new();
         };
         let bytes = usize::try_from(plan.room() * 4).unwrap_or(usize::MAX);
@@ -207,13 +252,29 @@ impl Gateway {
         })
     }
 
-    fn cache_key(&self, request: &Request, plan: &Plan, snapshot: &str, history: &[Turn]) -> Option<String> {
+    fn cache_key(
+        &self,
+        request: &Request,
+        plan: &Plan,
+        snapshot: &str,
+        history: &[Turn],
+    ) -> Option<String> {
         if !self.settings.answer_cache || !history.is_empty() {
             return None;
         }
         let scope = (!self.settings.cache_shared).then_some(request.caller.0.as_str());
-        let model = format!("{}/{}", self.stands_in.unwrap_or_default(), plan.choice.invoke_id);
-        Some(cache_key::learned(&Asked { request, scope, model: &model, sampling: &plan.sampling, snapshot }))
+        let model = format!(
+            "{}/{}",
+            self.stands_in.unwrap_or_default(),
+            plan.choice.invoke_id
+        );
+        Some(cache_key::learned(&Asked {
+            request,
+            scope,
+            model: &model,
+            sampling: &plan.sampling,
+            snapshot,
+        }))
     }
 
     async fn asked_before(
@@ -229,7 +290,9 @@ impl Gateway {
             return (None, CacheOutcome::Bypass);
         }
         let keys = AnswerKeys {
-            prompt: request.is_bare_question().then(|| request.question().to_owned()),
+            prompt: request
+                .is_bare_question()
+                .then(|| request.question().to_owned()),
             node_id: request.cache.node_id.clone(),
             learned: key.map(str::to_owned),
         };
@@ -245,7 +308,9 @@ impl Gateway {
 
     /// The passages for a question; `None` where search is down or slow.
     async fn search(&self, request: &Request) -> Option<Vec<Passage>> {
-        let Some(retrieval) = &self.retrieval else { return Some(Vec::new()) };
+        let Some(retrieval) = &self.retrieval else {
+            return Some(Vec::new());
+        };
         let query = request.rag_prompt.as_deref().unwrap_or(request.question());
         let search = retrieval.search(query, self.settings.retrieval_k);
         let found = timeout(self.settings.retrieval_timeout, search).await;
@@ -256,7 +321,10 @@ impl Gateway {
                 None
             }
             Err(_) => {
-                tracing::warn!(request_id = request.id, "answering without retrieval: it took too long");
+                tracing::warn!(
+                    request_id = request.id,
+                    "answering without retrieval: it took too long"
+                );
                 None
             }
         }
@@ -272,11 +340,23 @@ impl Gateway {
         deadline: Instant,
     ) -> (Event, Arc<Log>, u64) {
         let log = match &ready.source {
-            Source::Over => return (Event::Failed { error: Error::internal("nothing to follow"), usage: Usage::default() }, Log::new(), 0),
+            Source::Over => {
+                return (
+                    Event::Failed {
+                        error: Error::internal("nothing to follow"),
+                        usage: Usage::default(),
+                    },
+                    Log::new(),
+                    0,
+                );
+            }
             Source::Known(known) => {
                 let log = Log::of(known.deltas.clone());
                 reply.start(ready.started.clone(), log.clone());
-                let end = Event::Completed { stop_reason: known.stop_reason.clone(), usage: Usage::default() };
+                let end = Event::Completed {
+                    stop_reason: known.stop_reason.clone(),
+                    usage: Usage::default(),
+                };
                 return (end, log, 0);
             }
             Source::Flight(seat) => seat.log.clone(),
@@ -328,7 +408,13 @@ impl Gateway {
             }
             _ => None,
         };
-        let done = Done { request, all: &all, written, end: &end, learned };
+        let done = Done {
+            request,
+            all: &all,
+            written,
+            end: &end,
+            learned,
+        };
         match keeper.finish(done).await {
             Ok(event) => event,
             Err(error) => {
@@ -368,7 +454,13 @@ impl Ready {
             ignored: Vec::new(),
             timings: BTreeMap::new(),
         };
-        Ready { started, source: Source::Over, key: None, shared: false, seen: (0, 0) }
+        Ready {
+            started,
+            source: Source::Over,
+            key: None,
+            shared: false,
+            seen: (0, 0),
+        }
     }
 }
 
@@ -401,12 +493,16 @@ struct Stages {
 
 impl Stages {
     fn new() -> Stages {
-        Stages { last: std::time::Instant::now(), marks: BTreeMap::new() }
+        Stages {
+            last: std::time::Instant::now(),
+            marks: BTreeMap::new(),
+        }
     }
 
     fn mark(&mut self, stage: &'static str) {
         let now = std::time::Instant::now();
-        self.marks.insert(stage, (now - self.last).as_secs_f64() * 1e3);
+        self.marks
+            .insert(stage, (now - self.last).as_secs_f64() * 1e3);
         self.last = now;
     }
 

@@ -71,7 +71,9 @@ impl Keeper {
                 match self.store.flush_reply(flush).await {
                     Ok(()) => seq += deltas.len() as u64,
                     // The same deltas go with the next gathering, at the latest with the terminal.
-                    Err(error) => tracing::warn!(request_id = self.key.id, %error, "deltas not stored yet"),
+                    Err(error) => {
+                        tracing::warn!(request_id = self.key.id, %error, "deltas not stored yet")
+                    }
                 }
                 renewed = Some(Instant::now());
             }
@@ -96,7 +98,9 @@ impl Keeper {
             sources: self.started.sources.clone(),
             curated: false,
         });
-        let kept = usize::try_from(done.written).unwrap_or(usize::MAX).min(done.all.len());
+        let kept = usize::try_from(done.written)
+            .unwrap_or(usize::MAX)
+            .min(done.all.len());
         let finish = Finish {
             key: &self.key,
             fingerprint: self.fingerprint.as_deref(),
@@ -105,7 +109,11 @@ impl Keeper {
             deltas: &done.all[kept..],
             end: done.end,
             turn: turn.as_ref(),
-            learned: done.learned.as_ref().map(|(key, _)| key.as_str()).zip(stored.as_ref()),
+            learned: done
+                .learned
+                .as_ref()
+                .map(|(key, _)| key.as_str())
+                .zip(stored.as_ref()),
         };
         Ok(match self.store.finish(finish).await? {
             Finished::Stored => done.end.clone(),
@@ -115,7 +123,9 @@ impl Keeper {
 
     /// The turn, where the answer is whole and the request belongs in a conversation.
     fn turn(&self, done: &Done<'_>) -> Option<Turn> {
-        let Event::Completed { usage, .. } = done.end else { return None };
+        let Event::Completed { usage, .. } = done.end else {
+            return None;
+        };
         let request = done.request;
         request.keep_chat.then(|| Turn {
             chat_id: self.started.chat_id.clone(),

@@ -36,7 +36,13 @@ impl Live {
     /// # Errors
     /// `conflict` for an id in use by another request, `throttled` past `cap` running replies of
     /// the caller, `unavailable` while shutting down.
-    pub fn admit(&self, caller: &Caller, id: &str, fingerprint: &str, cap: Option<usize>) -> Result<Admitted, Error> {
+    pub fn admit(
+        &self,
+        caller: &Caller,
+        id: &str,
+        fingerprint: &str,
+        cap: Option<usize>,
+    ) -> Result<Admitted, Error> {
         let mut state = lock(&self.state);
         if state.closed {
             return Err(closing());
@@ -49,7 +55,10 @@ impl Live {
             return Ok(Admitted::Running(reply.clone()));
         }
         if cap.is_some_and(|cap| replies.len() >= cap) {
-            let message = format!("{} replies of yours are running, which is the limit. Wait for one to end.", replies.len());
+            let message = format!(
+                "{} replies of yours are running, which is the limit. Wait for one to end.",
+                replies.len()
+            );
             return Err(Error::new(Kind::Throttled, message).after(Some(Duration::from_secs(1))));
         }
         let reply = Reply::new(id.to_owned(), caller.clone(), fingerprint.to_owned());
@@ -104,11 +113,18 @@ impl Live {
 
 /// The error of an id that stands for another request.
 pub fn conflict() -> Error {
-    Error::new(Kind::Conflict, "This request_id belongs to another request of yours. Use a new one for a new question.")
+    Error::new(
+        Kind::Conflict,
+        "This request_id belongs to another request of yours. Use a new one for a new question.",
+    )
 }
 
 fn closing() -> Error {
-    Error::new(Kind::Unavailable, "The gateway is shutting down. Ask again in a moment.").after(Some(Duration::from_secs(1)))
+    Error::new(
+        Kind::Unavailable,
+        "The gateway is shutting down. Ask again in a moment.",
+    )
+    .after(Some(Duration::from_secs(1)))
 }
 
 #[cfg(test)]
@@ -123,17 +139,31 @@ mod tests {
     fn the_same_request_attaches_and_another_one_of_the_same_id_conflicts() {
         let live = Live::default();
         assert!(matches!(admit(&live, "a", "1", "x"), Ok(Admitted::New(_))));
-        assert!(matches!(admit(&live, "a", "1", "x"), Ok(Admitted::Running(_))));
-        assert_eq!(admit(&live, "a", "1", "y").err().map(|error| error.kind), Some(Kind::Conflict));
-        assert!(matches!(admit(&live, "b", "1", "y"), Ok(Admitted::New(_))), "another caller's id is another reply");
+        assert!(matches!(
+            admit(&live, "a", "1", "x"),
+            Ok(Admitted::Running(_))
+        ));
+        assert_eq!(
+            admit(&live, "a", "1", "y").err().map(|error| error.kind),
+            Some(Kind::Conflict)
+        );
+        assert!(
+            matches!(admit(&live, "b", "1", "y"), Ok(Admitted::New(_))),
+            "another caller's id is another reply"
+        );
     }
 
     #[test]
     fn a_caller_past_the_cap_is_throttled_until_a_reply_ends() {
         let live = Live::default();
-        let Ok(Admitted::New(first)) = admit(&live, "a", "1", "") else { panic!() };
+        let Ok(Admitted::New(first)) = admit(&live, "a", "1", "") else {
+            panic!()
+        };
         assert!(admit(&live, "a", "2", "").is_ok());
-        assert_eq!(admit(&live, "a", "3", "").err().map(|error| error.kind), Some(Kind::Throttled));
+        assert_eq!(
+            admit(&live, "a", "3", "").err().map(|error| error.kind),
+            Some(Kind::Throttled)
+        );
         live.remove(&first);
         assert!(admit(&live, "a", "3", "").is_ok());
         assert!(live.find(&Caller("a".into()), "1").is_none());
@@ -142,14 +172,22 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn closing_refuses_new_work_and_stops_what_does_not_end() {
         let live = Arc::new(Live::default());
-        let Ok(Admitted::New(reply)) = admit(&live, "a", "1", "") else { panic!() };
-        let running = { let (live, reply) = (live.clone(), reply.clone()); tokio::spawn(async move {
-            let error = reply.stopped().await;
-            live.remove(&reply);
-            error.kind
-        })};
+        let Ok(Admitted::New(reply)) = admit(&live, "a", "1", "") else {
+            panic!()
+        };
+        let running = {
+            let (live, reply) = (live.clone(), reply.clone());
+            tokio::spawn(async move {
+                let error = reply.stopped().await;
+                live.remove(&reply);
+                error.kind
+            })
+        };
         live.close(Duration::from_secs(8)).await;
         assert_eq!(running.await.unwrap(), Kind::Unavailable);
-        assert_eq!(admit(&live, "a", "2", "").err().map(|error| error.kind), Some(Kind::Unavailable));
+        assert_eq!(
+            admit(&live, "a", "2", "").err().map(|error| error.kind),
+            Some(Kind::Unavailable)
+        );
     }
 }

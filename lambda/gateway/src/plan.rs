@@ -31,11 +31,19 @@ impl Plan {
     ///
     /// # Errors
     /// `model_not_found`, `invalid_request`, `too_large`.
-    pub fn new(catalog: &Catalog, settings: &Settings, default: &str, request: &Request) -> Result<Plan, Error> {
+    pub fn new(
+        catalog: &Catalog,
+        settings: &Settings,
+        default: &str,
+        request: &Request,
+    ) -> Result<Plan, Error> {
         let asked = request.model.as_deref().unwrap_or(default);
         let choice = choose(catalog, settings, asked)?;
         if !matches!(choice.entry.api, Api::Converse | Api::Local) {
-            let message = format!("{} is no model that answers. Post a text to it on /{{modelId}} to embed it.", choice.entry.id);
+            let message = format!(
+                "{} is no model that answers. Post a text to it on /{{modelId}} to embed it.",
+                choice.entry.id
+            );
             return Err(Error::invalid("model", message));
         }
         check_abilities(&choice, request)?;
@@ -47,12 +55,27 @@ impl Plan {
         ignored.extend(dropped);
         let tokens = request.messages.iter().map(message_tokens).sum::<u64>()
             + request.system.as_deref().map_or(0, tokens)
-            + request.tools.iter().map(|tool| crate::blocks::tokens(&tool.schema.to_string())).sum::<u64>();
-        let plan = Plan { choice, sampling, ignored, tokens };
+            + request
+                .tools
+                .iter()
+                .map(|tool| crate::blocks::tokens(&tool.schema.to_string()))
+                .sum::<u64>();
+        let plan = Plan {
+            choice,
+            sampling,
+            ignored,
+            tokens,
+        };
         if tokens > plan.room() {
             let window = plan.choice.entry.window;
-            let message = format!("The prompt has about {tokens} tokens; the window of {} is {window}, the answer included. Shorten it.", plan.choice.entry.id);
-            return Err(Error { param: Some("prompt".into()), ..Error::new(Kind::TooLarge, message) });
+            let message = format!(
+                "The prompt has about {tokens} tokens; the window of {} is {window}, the answer included. Shorten it.",
+                plan.choice.entry.id
+            );
+            return Err(Error {
+                param: Some("prompt".into()),
+                ..Error::new(Kind::TooLarge, message)
+            });
         }
         Ok(plan)
     }
@@ -75,7 +98,9 @@ impl Plan {
             sources = used;
             replace_question(&mut own, framed);
         }
-        let left = self.room().saturating_sub(own.iter().map(message_tokens).sum());
+        let left = self
+            .room()
+            .saturating_sub(own.iter().map(message_tokens).sum());
         let kept = fit(history, left);
         let mut messages: Vec<Message> = kept.iter().flat_map(|turn| turn_messages(turn)).collect();
         let stored_messages = messages.len();
@@ -93,7 +118,11 @@ impl Plan {
             passages,
             question,
         };
-        Asking { ask, sources, first_kept: kept.first().map_or(0, |turn| turn.at_ms) }
+        Asking {
+            ask,
+            sources,
+            first_kept: kept.first().map_or(0, |turn| turn.at_ms),
+        }
     }
 }
 
@@ -113,37 +142,61 @@ pub struct Asking {
 /// `model_not_found`, listing what is allowed.
 pub fn choose(catalog: &Catalog, settings: &Settings, asked: &str) -> Result<Choice, Error> {
     let region = settings.region.as_deref().unwrap_or("us-east-1");
-    let choice = catalog.choose(asked, region).filter(|choice| is_allowed(settings, asked, choice));
+    let choice = catalog
+        .choose(asked, region)
+        .filter(|choice| is_allowed(settings, asked, choice));
     choice.ok_or_else(|| {
         let asked: String = asked.chars().take(100).collect();
         let allowed = allowed(catalog, settings).join(", ");
         let message = format!("There is no model \"{asked}\" here. Ask for one of: {allowed}.");
-        Error { param: Some("model".into()), ..Error::new(Kind::ModelNotFound, message) }
+        Error {
+            param: Some("model".into()),
+            ..Error::new(Kind::ModelNotFound, message)
+        }
     })
 }
 
 fn is_allowed(settings: &Settings, asked: &str, choice: &Choice) -> bool {
     let allowed = &settings.allowed_models;
-    allowed.is_empty() || allowed.iter().any(|id| id == asked || *id == choice.entry.id || *id == choice.invoke_id)
+    allowed.is_empty()
+        || allowed
+            .iter()
+            .any(|id| id == asked || *id == choice.entry.id || *id == choice.invoke_id)
 }
 
 /// The ids that may be asked for.
 pub fn allowed(catalog: &Catalog, settings: &Settings) -> Vec<String> {
-    if settings.allowed_models.is_empty() { catalog.ids() } else { settings.allowed_models.clone() }
+    if settings.allowed_models.is_empty() {
+        catalog.ids()
+    } else {
+        settings.allowed_models.clone()
+    }
 }
 
 fn check_abilities(choice: &Choice, request: &Request) -> Result<(), Error> {
     let abilities = &choice.entry.abilities;
     let blocks = request.messages.iter().flat_map(|message| &message.content);
-    let images = blocks.clone().any(|block| matches!(block, Block::Image { .. }));
+    let images = blocks
+        .clone()
+        .any(|block| matches!(block, Block::Image { .. }));
     let local = choice.entry.api == Api::Local;
     for (wanted, offered, what) in [
         (images, abilities.images, "images"),
         (!request.tools.is_empty(), abilities.tools, "tools"),
-        (request.response_schema.is_some(), abilities.response_schema, "a response schema"),
+        (
+            request.response_schema.is_some(),
+            abilities.response_schema,
+            "a response schema",
+        ),
     ] {
         if wanted && !offered && !local {
-            return Err(Error::invalid("model", format!("{} does not take {what}. Choose a model that does.", choice.entry.id)));
+            return Err(Error::invalid(
+                "model",
+                format!(
+                    "{} does not take {what}. Choose a model that does.",
+                    choice.entry.id
+                ),
+            ));
         }
     }
     Ok(())
@@ -151,23 +204,38 @@ fn check_abilities(choice: &Choice, request: &Request) -> Result<(), Error> {
 
 /// Passages go into the last user message only, around its last text.
 fn replace_question(messages: &mut [Message], framed: String) {
-    let last = messages.iter_mut().rev().find(|message| message.role == Role::User);
-    let mut blocks = last.into_iter().flat_map(|message| message.content.iter_mut().rev());
+    let last = messages
+        .iter_mut()
+        .rev()
+        .find(|message| message.role == Role::User);
+    let mut blocks = last
+        .into_iter()
+        .flat_map(|message| message.content.iter_mut().rev());
     if let Some(Block::Text { text }) = blocks.find(|block| block.as_text().is_some()) {
         *text = framed;
     }
 }
 
 fn turn_messages(turn: &Turn) -> Vec<Message> {
-    let answer = Message { role: Role::Assistant, content: turn.answer.clone() };
-    turn.messages.iter().cloned().chain(std::iter::once(answer)).collect()
+    let answer = Message {
+        role: Role::Assistant,
+        content: turn.answer.clone(),
+    };
+    turn.messages
+        .iter()
+        .cloned()
+        .chain(std::iter::once(answer))
+        .collect()
 }
 
 /// The newest turns that fit. The history is played from its oldest turn: whenever it would pass
 /// the room, whole turns go, down to 70 % at once. So the prompt's beginning stays the same for many
 /// turns, and the provider's prompt cache with it, instead of moving on with every turn.
 fn fit(history: &[Turn], room: u64) -> &[Turn] {
-    let sizes: Vec<u64> = history.iter().map(|turn| turn_messages(turn).iter().map(message_tokens).sum()).collect();
+    let sizes: Vec<u64> = history
+        .iter()
+        .map(|turn| turn_messages(turn).iter().map(message_tokens).sum())
+        .collect();
     let (mut from, mut sum) = (0, 0);
     for (at, size) in sizes.iter().enumerate() {
         sum += size;
@@ -203,9 +271,16 @@ mod tests {
     }
 
     fn plan(request: &Request, settings: &[(&str, &str)]) -> Result<Plan, Error> {
-        let vars = settings.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+        let vars = settings
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_string()));
         let settings = Settings::from_vars(vars).unwrap();
-        Plan::new(&Catalog::load().unwrap(), &settings, "local.extractive", request)
+        Plan::new(
+            &Catalog::load().unwrap(),
+            &settings,
+            "local.extractive",
+            request,
+        )
     }
 
     #[test]
@@ -215,7 +290,11 @@ mod tests {
         assert_eq!(fit(&history, 1_000).len(), 7);
         assert_eq!(fit(&history, 50).len(), 0);
         let longer: Vec<Turn> = (1..=13).map(|at| turn(at, 100)).collect();
-        assert_eq!(fit(&longer, 1_000)[0].at_ms, fit(&history, 1_000)[0].at_ms, "the beginning stays for many turns");
+        assert_eq!(
+            fit(&longer, 1_000)[0].at_ms,
+            fit(&history, 1_000)[0].at_ms,
+            "the beginning stays for many turns"
+        );
     }
 
     #[test]

@@ -21,16 +21,22 @@ impl Gateway {
     /// Claims the request's id: `false` where the reply exists already and has been played into
     /// `reply`. A store that is down claims nothing and stops nothing.
     pub(crate) async fn begin(&self, request: &Request, reply: &Arc<Reply>) -> Result<bool, Error> {
-        let (Some(store), true) = (&self.store, request.id_given) else { return Ok(true) };
+        let (Some(store), true) = (&self.store, request.id_given) else {
+            return Ok(true);
+        };
         let key = ReplyKey::new(&request.caller, &request.id);
-        let begun = store.begin_reply(&key, &reply.fingerprint, self.lease).await;
+        let begun = store
+            .begin_reply(&key, &reply.fingerprint, self.lease)
+            .await;
         let row = match begun {
             Ok(Begun::New) => return Ok(true),
             Ok(Begun::Exists) => store.load_reply(&key).await,
             Err(error) => Err(error),
         };
         match row {
-            Ok(Some(row)) if row.fingerprint.as_deref() != Some(&reply.fingerprint) => Err(conflict()),
+            Ok(Some(row)) if row.fingerprint.as_deref() != Some(&reply.fingerprint) => {
+                Err(conflict())
+            }
             Ok(Some(row)) => {
                 self.mirror(store, &key, row, reply).await;
                 Ok(false)
@@ -47,18 +53,28 @@ impl Gateway {
     ///
     /// # Errors
     /// `not_found`, also for a reply of another caller; `unavailable` where the store is down.
-    pub async fn attach(self: &Arc<Gateway>, caller: &Caller, id: &str) -> Result<Arc<Reply>, Error> {
+    pub async fn attach(
+        self: &Arc<Gateway>,
+        caller: &Caller,
+        id: &str,
+    ) -> Result<Arc<Reply>, Error> {
         if let Some(reply) = self.live.find(caller, id) {
             return Ok(reply);
         }
-        let Some(store) = self.store.clone() else { return Err(no_reply()) };
+        let Some(store) = self.store.clone() else {
+            return Err(no_reply());
+        };
         let key = ReplyKey::new(caller, id);
         let row = store.load_reply(&key).await?.ok_or_else(no_reply)?;
         // It may have been on its way from there to here while we looked.
         if let (None, Some(reply)) = (&row.end, self.live.find(caller, id)) {
             return Ok(reply);
         }
-        let reply = Reply::new(id.to_owned(), caller.clone(), row.fingerprint.clone().unwrap_or_default());
+        let reply = Reply::new(
+            id.to_owned(),
+            caller.clone(),
+            row.fingerprint.clone().unwrap_or_default(),
+        );
         let (gateway, mirrored) = (self.clone(), reply.clone());
         tokio::spawn(async move { gateway.mirror(&store, &key, row, &mirrored).await });
         Ok(reply)
@@ -73,7 +89,10 @@ impl Gateway {
                 reply.start(started, log.clone());
             }
             let known = usize::try_from(log.len()).unwrap_or(usize::MAX);
-            row.deltas.drain(..).skip(known).for_each(|delta| log.push(delta));
+            row.deltas
+                .drain(..)
+                .skip(known)
+                .for_each(|delta| log.push(delta));
             if let Some(end) = row.end {
                 return reply.end(end);
             }
@@ -135,14 +154,22 @@ impl Gateway {
 
     fn memory(&self) -> Result<&Store, Error> {
         let message = "This gateway keeps nothing: it runs without a store.";
-        self.store.as_deref().ok_or_else(|| Error::new(Kind::Unavailable, message))
+        self.store
+            .as_deref()
+            .ok_or_else(|| Error::new(Kind::Unavailable, message))
     }
 }
 
 fn failed(error: Error) -> Event {
-    Event::Failed { error, usage: Usage::default() }
+    Event::Failed {
+        error,
+        usage: Usage::default(),
+    }
 }
 
 fn no_reply() -> Error {
-    Error::new(Kind::NotFound, "There is no such reply of yours, or it is no longer kept.")
+    Error::new(
+        Kind::NotFound,
+        "There is no such reply of yours, or it is no longer kept.",
+    )
 }

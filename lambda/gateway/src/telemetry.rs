@@ -16,7 +16,12 @@ pub fn replied(request: &Request, plan: &Plan, reply: &Reply, end: &Event) {
         Event::Started(_) | Event::Delta(_) => return,
     };
     let timings = reply.timings();
-    let ms = |stage: &str| timings.iter().find(|(name, _)| *name == stage).map_or(0.0, |(_, ms)| (ms * 10.0).round() / 10.0);
+    let ms = |stage: &str| {
+        timings
+            .iter()
+            .find(|(name, _)| *name == stage)
+            .map_or(0.0, |(_, ms)| (ms * 10.0).round() / 10.0)
+    };
     let cache = reply.started().map_or("", |started| started.cache.as_str());
     tracing::info!(
         request_id = request.id,
@@ -44,9 +49,17 @@ pub fn embedded(caller: &Caller, model: &str, took: Duration, outcome: &Result<E
     let total_ms = took.as_secs_f64() * 1e3;
     match outcome {
         Ok(embedding) => {
-            tracing::info!(caller = caller.0, model, total_ms, input_tokens = embedding.input_tokens, "embedding");
+            tracing::info!(
+                caller = caller.0,
+                model,
+                total_ms,
+                input_tokens = embedding.input_tokens,
+                "embedding"
+            );
         }
-        Err(error) => tracing::warn!(caller = caller.0, model, total_ms, %error, "embedding failed"),
+        Err(error) => {
+            tracing::warn!(caller = caller.0, model, total_ms, %error, "embedding failed")
+        }
     }
 }
 
@@ -55,7 +68,9 @@ pub fn embedded(caller: &Caller, model: &str, took: Duration, outcome: &Result<E
 pub fn text_logs(filter: Option<&str>) {
     let default = "warn,gateway=info,llm_gateway=info";
     let filter = tracing_subscriber::EnvFilter::new(filter.unwrap_or(default));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     // Only a second call can fail, and then logs are there already.
     let _already = logs.with_target(false).try_init();
 }

@@ -33,7 +33,10 @@ impl http_body::Body for Body {
         match &mut *self {
             Body::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Body::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Body::Stream(stream) => stream.as_mut().poll_next(context).map(|next| next.map(|bytes| Ok(Frame::data(bytes)))),
+            Body::Stream(stream) => stream
+                .as_mut()
+                .poll_next(context)
+                .map(|next| next.map(|bytes| Ok(Frame::data(bytes)))),
         }
     }
 
@@ -55,7 +58,9 @@ pub const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 /// A 200 with this JSON.
 pub fn json(value: &Value) -> Response<Body> {
     let mut response = Response::new(Body::Whole(Bytes::from(value.to_string())));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
@@ -71,7 +76,8 @@ pub fn failed_with(error: &Error, request_id: Option<&str>, more: Value) -> Resp
         value.extend(more);
     }
     let mut response = json(&value);
-    *response.status_mut() = StatusCode::from_u16(error.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() =
+        StatusCode::from_u16(error.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     put(headers, "x-request-id", request_id.unwrap_or_default());
     if let Some(wait) = error.retry_after {
@@ -87,7 +93,9 @@ pub fn failed_with(error: &Error, request_id: Option<&str>, more: Value) -> Resp
 
 /// The headers of an answer: its id, its model, what the cache did, and how long each stage took.
 pub fn describe(headers: &mut HeaderMap, reply: &Reply) {
-    let Some(started) = reply.started() else { return };
+    let Some(started) = reply.started() else {
+        return;
+    };
     put(headers, "x-request-id", &started.request_id);
     put(headers, "x-model", &started.model);
     put(headers, "x-cache", started.cache.as_str());

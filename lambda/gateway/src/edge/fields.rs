@@ -24,14 +24,22 @@ impl Fields {
     pub fn parse(body: &[u8]) -> Result<Fields, Error> {
         let text = std::str::from_utf8(body).map_err(|error| {
             let at = error.valid_up_to();
-            Error::new(Kind::InvalidRequest, format!("The body is not valid UTF-8 at byte {at}. Send JSON in UTF-8."))
+            Error::new(
+                Kind::InvalidRequest,
+                format!("The body is not valid UTF-8 at byte {at}. Send JSON in UTF-8."),
+            )
         })?;
         match serde_json::from_str(text) {
             Ok(Value::Object(map)) => Ok(Fields { map, path: "" }),
-            Ok(_) => Err(Error::new(Kind::InvalidRequest, "The body must be a JSON object, such as {\"prompt\": \"…\"}.")),
+            Ok(_) => Err(Error::new(
+                Kind::InvalidRequest,
+                "The body must be a JSON object, such as {\"prompt\": \"…\"}.",
+            )),
             Err(error) => Err(Error::new(
                 Kind::InvalidRequest,
-                format!("The body is not JSON: {error}. Send an object such as {{\"prompt\": \"…\"}}."),
+                format!(
+                    "The body is not JSON: {error}. Send an object such as {{\"prompt\": \"…\"}}."
+                ),
             )),
         }
     }
@@ -61,15 +69,23 @@ impl Fields {
         let full = self.full(name);
         match self.text(name)? {
             Some(text) if !text.trim().is_empty() => Ok(text),
-            Some(_) => Err(Error::invalid(&full, format!("`{full}` is empty. Put the question there."))),
-            None => Err(Error::invalid(&full, format!("`{full}` is missing. Put the question there, as a string."))),
+            Some(_) => Err(Error::invalid(
+                &full,
+                format!("`{full}` is empty. Put the question there."),
+            )),
+            None => Err(Error::invalid(
+                &full,
+                format!("`{full}` is missing. Put the question there, as a string."),
+            )),
         }
     }
 
     /// A short name of the client's choice, such as `chat_id`: 1 to 128 characters, no control ones.
     pub fn name(&mut self, name: &str) -> Result<Option<String>, Error> {
         let full = self.full(name);
-        let Some(text) = self.text(name)? else { return Ok(None) };
+        let Some(text) = self.text(name)? else {
+            return Ok(None);
+        };
         check_name(&full, &text)?;
         Ok(Some(text))
     }
@@ -87,7 +103,9 @@ impl Fields {
 
     /// A number from 0 to 1.
     pub fn fraction(&mut self, name: &str) -> Result<Option<f32>, Error> {
-        let Some(value) = self.take(name) else { return Ok(None) };
+        let Some(value) = self.take(name) else {
+            return Ok(None);
+        };
         match value.as_f64() {
             #[allow(clippy::cast_possible_truncation)]
             Some(number) if (0.0..=1.0).contains(&number) => Ok(Some(number as f32)),
@@ -97,18 +115,31 @@ impl Fields {
 
     /// A whole number in a range.
     pub fn count(&mut self, name: &str, range: RangeInclusive<u32>) -> Result<Option<u32>, Error> {
-        let Some(value) = self.take(name) else { return Ok(None) };
+        let Some(value) = self.take(name) else {
+            return Ok(None);
+        };
         // Old clients send 256.0 for 256.
-        let whole = value.as_u64().or_else(|| value.as_f64().filter(|n| n.fract() == 0.0 && *n >= 0.0).map(|n| n as u64));
+        let whole = value.as_u64().or_else(|| {
+            value
+                .as_f64()
+                .filter(|n| n.fract() == 0.0 && *n >= 0.0)
+                .map(|n| n as u64)
+        });
         match whole.and_then(|n| u32::try_from(n).ok()) {
             Some(number) if range.contains(&number) => Ok(Some(number)),
-            _ => Err(self.wrong(name, &format!("a whole number from {} to {}", range.start(), range.end()), &value)),
+            _ => Err(self.wrong(
+                name,
+                &format!("a whole number from {} to {}", range.start(), range.end()),
+                &value,
+            )),
         }
     }
 
     /// A text or a list of texts.
     pub fn texts(&mut self, name: &str) -> Result<Vec<String>, Error> {
-        let Some(value) = self.take(name) else { return Ok(Vec::new()) };
+        let Some(value) = self.take(name) else {
+            return Ok(Vec::new());
+        };
         let list = match value {
             Value::String(text) => return Ok(vec![text]),
             Value::Array(list) => list,
@@ -124,7 +155,10 @@ impl Fields {
     /// An object inside; an empty one where it is absent.
     pub fn object(&mut self, name: &'static str) -> Result<Fields, Error> {
         match self.take(name) {
-            None => Ok(Fields { map: Map::new(), path: name }),
+            None => Ok(Fields {
+                map: Map::new(),
+                path: name,
+            }),
             Some(Value::Object(map)) => Ok(Fields { map, path: name }),
             Some(other) => Err(self.wrong(name, "an object", &other)),
         }
@@ -137,12 +171,23 @@ impl Fields {
 
     /// The keys that nobody took, in their full form.
     pub fn ignored(self) -> Vec<String> {
-        let names = self.map.iter().filter(|(_, value)| !value.is_null()).map(|(name, _)| self.full(name));
-        names.take(IGNORED_NAMES).map(|name| name.chars().take(IGNORED_CHARS).collect()).collect()
+        let names = self
+            .map
+            .iter()
+            .filter(|(_, value)| !value.is_null())
+            .map(|(name, _)| self.full(name));
+        names
+            .take(IGNORED_NAMES)
+            .map(|name| name.chars().take(IGNORED_CHARS).collect())
+            .collect()
     }
 
     fn full(&self, name: &str) -> String {
-        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
+        if self.path.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{}.{name}", self.path)
+        }
     }
 
     fn wrong(&self, name: &str, wanted: &str, found: &Value) -> Error {
@@ -158,7 +203,10 @@ impl Fields {
 /// Checks a name of the client's choice: 1 to 128 characters, none of them a control character.
 pub fn check_name(full: &str, text: &str) -> Result<(), Error> {
     if text.is_empty() || text.chars().count() > 128 || text.chars().any(char::is_control) {
-        return Err(Error::invalid(full, format!("`{full}` must be 1 to 128 characters without control characters.")));
+        return Err(Error::invalid(
+            full,
+            format!("`{full}` must be 1 to 128 characters without control characters."),
+        ));
     }
     Ok(())
 }
@@ -182,8 +230,13 @@ mod tests {
 
     #[test]
     fn a_wrong_type_is_an_error_that_names_the_full_field() {
-        let mut all = fields(r#"{"parameters":{"temperature":9,"max_tokens":"many","stop":[1]},"stream":"yes"}"#);
-        assert_eq!(all.flag("stream").unwrap_err().param.as_deref(), Some("stream"));
+        let mut all = fields(
+            r#"{"parameters":{"temperature":9,"max_tokens":"many","stop":[1]},"stream":"yes"}"#,
+        );
+        assert_eq!(
+            all.flag("stream").unwrap_err().param.as_deref(),
+            Some("stream")
+        );
         let mut inner = all.object("parameters").unwrap();
         for error in [
             inner.fraction("temperature").unwrap_err(),

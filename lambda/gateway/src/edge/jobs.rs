@@ -20,7 +20,11 @@ use sha2::Sha256;
 ///
 /// # Errors
 /// `invalid_request`, `model_not_found`, `too_large`, `conflict`, `unavailable`.
-pub async fn submit(doors: &Doors, request: &Request<Bytes>, caller: Caller) -> Result<Response<Body>, Error> {
+pub async fn submit(
+    doors: &Doors,
+    request: &Request<Bytes>,
+    caller: Caller,
+) -> Result<Response<Body>, Error> {
     let (store, queue) = jobs_of(doors)?;
     let body = request.body();
     let mut fields = Fields::parse(body)?;
@@ -43,7 +47,9 @@ pub async fn submit(doors: &Doors, request: &Request<Bytes>, caller: Caller) -> 
         completed_at_ms: None,
     };
     let hash = hex(&Sha256::digest(body));
-    let created = store.create_job(&job, key.map(|key| (key, hash.as_str()))).await?;
+    let created = store
+        .create_job(&job, key.map(|key| (key, hash.as_str())))
+        .await?;
     let id = match created {
         Created::New => {
             queue.enqueue(&caller, &job.id).await?;
@@ -94,14 +100,21 @@ pub async fn cancel(doors: &Doors, caller: &Caller, id: &str) -> Result<Response
 fn jobs_of(doors: &Doors) -> Result<(&Store, &dyn Queue), Error> {
     match (&doors.gateway.store, &doors.queue) {
         (Some(store), Some(queue)) => Ok((store, queue.as_ref())),
-        _ => Err(Error::new(Kind::Unavailable, "This gateway takes no jobs: it runs without a store to keep them in.")),
+        _ => Err(Error::new(
+            Kind::Unavailable,
+            "This gateway takes no jobs: it runs without a store to keep them in.",
+        )),
     }
 }
 
 fn idempotency_key(request: &Request<Bytes>) -> Result<Option<&str>, Error> {
-    let Some(value) = request.headers().get("idempotency-key") else { return Ok(None) };
+    let Some(value) = request.headers().get("idempotency-key") else {
+        return Ok(None);
+    };
     let name = "Idempotency-Key";
-    let key = value.to_str().map_err(|_| Error::invalid(name, "`Idempotency-Key` must be ASCII."))?;
+    let key = value
+        .to_str()
+        .map_err(|_| Error::invalid(name, "`Idempotency-Key` must be ASCII."))?;
     check_name(name, key)?;
     Ok(Some(key))
 }
@@ -119,7 +132,10 @@ fn described(job: &Job) -> Value {
 }
 
 fn no_job() -> Error {
-    Error::new(Kind::NotFound, "There is no such job of yours, or it is no longer kept.")
+    Error::new(
+        Kind::NotFound,
+        "There is no such job of yours, or it is no longer kept.",
+    )
 }
 
 fn hex(bytes: &[u8]) -> String {

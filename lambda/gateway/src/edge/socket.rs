@@ -32,6 +32,8 @@ pub trait Outlet: Send + Sync {
     fn send(&self, frame: String) -> BoxFuture<'_, Result<(), Gone>>;
     /// Sends a frame ahead of those that wait.
     fn urgent(&self, frame: String) -> BoxFuture<'_, Result<(), Gone>>;
+    /// Closes the connection after the frames before it, with a WebSocket close code.
+    fn close(&self, code: u16, reason: &'static str) -> BoxFuture<'_, Result<(), Gone>>;
 }
 
 /// What goes on after a text was taken in: the frames of a reply, until its terminal is out.
@@ -48,7 +50,12 @@ pub struct Session {
 impl Session {
     /// A new connection of this caller.
     pub fn new(doors: Arc<Doors>, caller: Caller, outlet: Arc<dyn Outlet>) -> Session {
-        Session { doors, caller, outlet, running: Arc::new(Semaphore::new(RUNNING)) }
+        Session {
+            doors,
+            caller,
+            outlet,
+            running: Arc::new(Semaphore::new(RUNNING)),
+        }
     }
 
     /// Takes in one text. Small answers are sent before it returns; a reply's frames are the
@@ -65,10 +72,20 @@ impl Session {
         let has_action = fields.has("action");
         match fields.text("action") {
             Ok(Some(action)) => self.action(&action, fields).await,
-            Ok(None) if !has_action && fields.has("request_id") && fields.has("body") => self.chatbot(fields).await,
+            Ok(None) if !has_action && fields.has("request_id") && fields.has("body") => {
+                self.chatbot(fields).await
+            }
             Ok(None) => self.refuse(&unknown("no known shape")).await,
             Err(error) => self.refuse(&error).await,
         }
+    }
+
+    /// Closes the connection after the frames that wait.
+    ///
+    /// # Errors
+    /// [`Gone`] where it is closed already.
+    pub async fn close(&self, code: u16, reason: &'static str) -> Result<(), Gone> {
+        self.outlet.close(code, reason).await
     }
 
     async fn action(&self, action: &str, mut fields: Fields) -> Option<Going> {
@@ -76,10 +93,16 @@ impl Session {
             "sendmessage" => {
                 let named = fields.peek_name("request_id");
                 let request = sendmessage::request(fields, self.caller.clone());
-                let id = request.as_ref().map_or(named, |request| Some(request.id.clone()));
-                self.answer(request, PromptVoice::new(id.as_deref().unwrap_or_default())).await
+                let id = request
+                    .as_ref()
+                    .map_or(named, |request| Some(request.id.clone()));
+                self.answer(request, PromptVoice::new(id.as_deref().unwrap_or_default()))
+                    .await
             }
-            "invokeModel" => self.answer(invoke_model::request(fields, self.caller.clone()), RawVoice).await,
+            "invokeModel" => {
+                self.answer(invoke_model::request(fields, self.caller.clone()), RawVoice)
+                    .await
+            }
             "resume" => self.resume(&mut fields).await,
             "cancel" | "chats" | "chat" | "delete_chat" => {
                 for frame in control::act(&self.doors, &self.caller, action, &mut fields).await {
@@ -89,7 +112,10 @@ impl Session {
             }
             _ => {
                 let known = "sendmessage, invokeModel, cancel, resume, chats, chat, delete_chat";
-                let error = Error::invalid("action", format!("The action is unknown. Known actions: {known}."));
+                let error = Error::invalid(
+                    "action",
+                    format!("The action is unknown. Known actions: {known}."),
+                );
                 self.refuse(&error).await
             }
         }
@@ -98,13 +124,21 @@ impl Session {
     async fn chatbot(&self, fields: Fields) -> Option<Going> {
         let Asked { request_id, wish } = chatbot::request(fields, self.caller.clone());
         let msg = match wish {
-            Ok(Wish::Answer(request)) => return self.answer(Ok(*request), ChatbotVoice::new(&request_id)).await,
-            Ok(Wish::Forget { chat_id }) => match self.doors.gateway.delete_chat(&self.caller, &chat_id).await {
-                Ok(_) => Ok("The conversation is forgotten.".to_owned()),
-                Err(error) => Err(error),
-            },
+            Ok(Wish::Answer(request)) => {
+                return self
+                    .answer(Ok(*request), ChatbotVoice::new(&request_id))
+                    .await;
+            }
+            Ok(Wish::Forget { chat_id }) => {
+                match self.doors.gateway.delete_chat(&self.caller, &chat_id).await {
+                    Ok(_) => Ok("The conversation is forgotten.".to_owned()),
+                    Err(error) => Err(error),
+                }
+            }
             Ok(Wish::ListModels) => Ok(self.doors.gateway.models().join("\n")),
-            Ok(Wish::Mode(mode)) => Ok(format!("{mode}: noted. The gateway's settings decide what is switched on.")),
+            Ok(Wish::Mode(mode)) => Ok(format!(
+                "{mode}: noted. The gateway's settings decide what is switched on."
+            )),
             Err(error) => Err(error),
         };
         let frame = match msg {
@@ -130,7 +164,11 @@ impl Session {
         }
     }
 
-    async fn answer(&self, request: Result<Request, Error>, mut voice: impl Voice + 'static) -> Option<Going> {
+    async fn answer(
+        &self,
+        request: Result<Request, Error>,
+        mut voice: impl Voice + 'static,
+    ) -> Option<Going> {
         let Ok(slot) = self.running.clone().try_acquire_owned() else {
             return self.fail(full(), &mut voice).await;
         };
@@ -154,7 +192,12 @@ impl Session {
         }
     }
 
-    fn pump(&self, reader: Reader, voice: impl Voice + 'static, slot: OwnedSemaphorePermit) -> Going {
+    fn pump(
+        &self,
+        reader: Reader,
+        voice: impl Voice + 'static,
+        slot: OwnedSemaphorePermit,
+    ) -> Going {
         let outlet = self.outlet.clone();
         let interval = self.doors.gateway.settings.push_interval;
         Box::pin(async move {
@@ -166,7 +209,10 @@ impl Session {
 
     /// An error in the door's own format, as the whole reply.
     async fn fail(&self, error: Error, voice: &mut impl Voice) -> Option<Going> {
-        for frame in voice.frames(Step::End(Event::Failed { error, usage: Usage::default() })) {
+        for frame in voice.frames(Step::End(Event::Failed {
+            error,
+            usage: Usage::default(),
+        })) {
             self.outlet.send(frame).await.ok()?;
         }
         None
@@ -208,11 +254,16 @@ async fn pump(
 }
 
 fn full() -> Error {
-    let message = format!("{RUNNING} replies are running on this connection. Wait for one to end, or cancel it.");
+    let message = format!(
+        "{RUNNING} replies are running on this connection. Wait for one to end, or cancel it."
+    );
     Error::new(Kind::Throttled, message).after(Some(std::time::Duration::from_secs(1)))
 }
 
 fn unknown(what: &str) -> Error {
     let wanted = "an object with `action` (such as \"sendmessage\" with `prompt`), or `request_id` with `body`";
-    Error::new(Kind::InvalidRequest, format!("The message has {what}. Send {wanted}."))
+    Error::new(
+        Kind::InvalidRequest,
+        format!("The message has {what}. Send {wanted}."),
+    )
 }

@@ -62,10 +62,17 @@ async fn find(store: Arc<Store>, waiting: mpsc::Sender<Id>) {
     }
 }
 
-async fn take(gateway: Arc<Gateway>, store: Arc<Store>, mut jobs: mpsc::Receiver<Id>, waiting: mpsc::Sender<Id>) {
+async fn take(
+    gateway: Arc<Gateway>,
+    store: Arc<Store>,
+    mut jobs: mpsc::Receiver<Id>,
+    waiting: mpsc::Sender<Id>,
+) {
     let slots = Arc::new(Semaphore::new(gateway.settings.jobs_concurrency));
     while let Some((caller, id)) = jobs.recv().await {
-        let Ok(slot) = slots.clone().acquire_owned().await else { return };
+        let Ok(slot) = slots.clone().acquire_owned().await else {
+            return;
+        };
         let (gateway, store, waiting) = (gateway.clone(), store.clone(), waiting.clone());
         tokio::spawn(async move {
             let worked = work(&gateway, &store, &caller, &id).await;

@@ -216,8 +216,7 @@ impl Store {
             usage: outcome.usage,
         };
         let expires_at = self.expiry(self.retention.jobs);
-        let mut sets =
-            "SET phase = :phase, completed_at = :now_ms".to_owned();
+        let mut sets = "SET phase = :phase, completed_at = :now_ms".to_owned();
         let mut finish = self
             .my_job(caller, id, attempt)
             .expression_attribute_values(":phase", item::s(outcome.status.as_str()))

@@ -1,0 +1,201 @@
+//! `llm-gateway serve`: the rooms, the doors and the port put together, and taken down in order.
+
+use crate::guard::Guard;
+use crate::options::{ModelOption, ServeOptions};
+use crate::say;
+use crate::server::Server;
+use gateway::config::Settings;
+use gateway::edge::Doors;
+use gateway::flight::Flights;
+use gateway::gateway::Gateway;
+use gateway::live::Live;
+use gateway::model::bedrock::Bedrock;
+use gateway::model::catalog::Catalog;
+use gateway::model::embedding::HashedEmbedding;
+use gateway::model::extractive::Extractive;
+use gateway::model::scripted::Scripted;
+use gateway::model::{Embedder, Model};
+use gateway::queue::Queue;
+use gateway::queue::local::LocalQueue;
+use gateway::retrieval::bm25::LocalIndex;
+use gateway::store::{Retention, Store, SystemClock};
+use gateway::telemetry;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Open replies have this long to end by themselves when the process is told to stop.
+const PATIENCE: Duration = Duration::from_secs(7);
+
+/// How often expired rows are removed from disk.
+const SWEEP: Duration = Duration::from_secs(3600);
+
+/// How long a reply or job of a process that was killed counts as running.
+const LEASE: Duration = Duration::from_secs(5);
+
+/// Serves until SIGINT or SIGTERM.
+///
+/// # Errors
+/// A sentence for the person who started it.
+pub async fn serve(options: Box<ServeOptions>) -> Result<(), String> {
+    telemetry::text_logs(std::env::var("LLM_GATEWAY_LOG").ok().as_deref());
+    let settings = Settings::from_vars(std::env::vars()).map_err(|wrong| wrong.join("\n"))?;
+    let mut origins = options.allow_origin.clone();
+    origins.extend(settings.allowed_origins.iter().cloned());
+    let guard = Guard::new(options.host, &options.allow_host, &origins, &options.api_key)?;
+    let address = (options.host, options.port);
+    let listening = TcpListener::bind(address).await;
+    let listener = listening.map_err(|error| {
+        format!("Cannot listen on {} port {}: {error}. Choose another one with --port.", address.0, address.1)
+    })?;
+    let bound = listener.local_addr().map_err(|error| error.to_string())?;
+
+    let doors = Arc::new(open(&options, settings).await?);
+    let gateway = doors.gateway.clone();
+    let server = Arc::new(Server { doors, guard, closing: CancellationToken::new(), tasks: TaskTracker::new() });
+    let stop = CancellationToken::new();
+    let accepting = tokio::spawn(server.clone().accept(listener, stop.clone()));
+    greet(&bound.to_string(), &gateway);
+
+    signal().await?;
+    stop.cancel();
+    let _accepted = accepting.await;
+    gateway.live.close(PATIENCE).await;
+    server.closing.cancel();
+    server.tasks.close();
+    // Connections that do not close by themselves end with the process.
+    let _late = tokio::time::timeout(Duration::from_secs(1), server.tasks.wait()).await;
+    Ok(())
+}
+
+/// The rooms as the options say, and the doors over them.
+async fn open(options: &ServeOptions, settings: Settings) -> Result<Doors, String> {
+    let sentence = |error: gateway::error::Error| error.message;
+    let catalog = Catalog::load().map_err(|error| error.to_string())?;
+    let (model, embedder, stands_in) = models(options, &settings).await?;
+    let retrieval = index(options)?;
+    let store = match options.no_store {
+        true => None,
+        false => {
+            let opened = Store::embedded(Some(&options.data), Retention::default(), Arc::new(SystemClock)).await;
+            Some(Arc::new(opened.map_err(sentence)?))
+        }
+    };
+    if let (Some(store), Some(file)) = (&store, &options.answers) {
+        load_answers(store, file).await?;
+    }
+    let gateway = Arc::new(Gateway {
+        settings,
+        catalog,
+        model,
+        embedder,
+        stands_in,
+        retrieval: Some(retrieval),
+        store: store.clone(),
+        sole: true,
+        live: Live::default(),
+        flights: Arc::new(Flights::default()),
+        lease: LEASE,
+        store_failures: 0.into(),
+    });
+    if let Some(name) = &gateway.settings.default_model {
+        gateway::plan::choose(&gateway.catalog, &gateway.settings, name)
+            .map_err(|error| format!("DEFAULT_MODEL: {}", error.message))?;
+    }
+    let queue = store.map(|store| {
+        tokio::spawn(sweep(store.clone()));
+        LocalQueue::start(gateway.clone(), store) as Arc<dyn Queue>
+    });
+    Ok(Doors { gateway, queue })
+}
+
+type Models = (Arc<dyn Model>, Arc<dyn Embedder>, Option<&'static str>);
+
+async fn models(options: &ServeOptions, settings: &Settings) -> Result<Models, String> {
+    Ok(match &options.model {
+        ModelOption::Extractive => (Arc::new(Extractive), Arc::new(HashedEmbedding), Some("local.extractive")),
+        ModelOption::Script(file) => {
+            let script = Scripted::load(file).map_err(|error| error.message)?;
+            (Arc::new(script), Arc::new(HashedEmbedding), Some("local.script"))
+        }
+        ModelOption::Bedrock => {
+            let bedrock = Bedrock::load(settings.region.as_deref()).await.map_err(|error| error.message)?;
+            let bedrock = Arc::new(bedrock);
+            (bedrock.clone(), bedrock, None)
+        }
+    })
+}
+
+/// The gateway's own documents: the first question of a fresh clone has an answer with sources.
+const OWN_DOCUMENTS: [(&str, &str); 3] = [
+    ("README.md", include_str!("../../../README.md")),
+    ("ARCHITECTURE.md", include_str!("../../../ARCHITECTURE.md")),
+    ("CONTRIBUTING.md", include_str!("../../../CONTRIBUTING.md")),
+];
+
+fn index(options: &ServeOptions) -> Result<Arc<LocalIndex>, String> {
+    let Some(dir) = &options.documents else {
+        return Ok(Arc::new(LocalIndex::from_embedded(&OWN_DOCUMENTS)));
+    };
+    let index = Arc::new(LocalIndex::from_dir(dir.clone()).map_err(|error| error.message)?);
+    LocalIndex::watch(&index, Duration::from_secs(2));
+    Ok(index)
+}
+
+/// Loads curated answers: a JSON list, or one JSON object a line.
+async fn load_answers(store: &Store, file: &Path) -> Result<(), String> {
+    let name = file.display();
+    let text = std::fs::read_to_string(file).map_err(|error| format!("--answers {name} cannot be read: {error}."))?;
+    let values: Vec<serde_json::Value> = match text.trim_start().starts_with('[') {
+        true => serde_json::from_str(&text).map_err(|error| format!("--answers {name} is no JSON list: {error}."))?,
+        false => {
+            let lines = text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty());
+            let values = lines.map(|(line, number)| {
+                serde_json::from_str(line).map_err(|error| format!("--answers {name}, line {number}: {error}."))
+            });
+            values.collect::<Result<_, _>>()?
+        }
+    };
+    let rows = values.iter().zip(1..).map(|(value, number)| {
+        let wrong = |error: gateway::error::Error| format!("--answers {name}, answer {number}: {}", error.message);
+        gateway::store::parse_curated_row(value).map_err(wrong)
+    });
+    let rows: Vec<_> = rows.collect::<Result<_, _>>()?;
+    store.put_curated(&rows).await.map_err(|error| error.message)?;
+    say(&format!("{} curated answers loaded from {name}", rows.len()));
+    Ok(())
+}
+
+async fn sweep(store: Arc<Store>) {
+    let mut every = tokio::time::interval(SWEEP);
+    loop {
+        every.tick().await;
+        match store.sweep().await {
+            Ok(0) => {}
+            Ok(rows) => tracing::info!(rows, "expired rows removed"),
+            Err(error) => tracing::warn!(%error, "expired rows were not removed"),
+        }
+    }
+}
+
+fn greet(address: &str, gateway: &Gateway) {
+    let model = gateway.stands_in.unwrap_or_else(|| gateway.catalog.default_id());
+    let shown = if model == "local.script" { gateway.catalog.default_id() } else { model };
+    say(&format!("listening on http://{address}"));
+    say(&format!("  curl -s http://{address}/{shown} -d '{{\"prompt\":\"What does the answer cache do?\"}}'"));
+    say(&format!(
+        "  npx wscat -c ws://{address} -x '{{\"action\":\"sendmessage\",\"prompt\":\"What does the answer cache do?\"}}' -w 2"
+    ));
+}
+
+async fn signal() -> Result<(), String> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted.map_err(|error| error.to_string()),
+        _ = terminate.recv() => Ok(()),
+    }
+}

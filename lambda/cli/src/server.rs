@@ -1,0 +1,195 @@
+//! The port: connections in, one HTTP request at a time to the guard and then to the doors.
+
+use crate::guard::{Guard, Pass, is_upgrade};
+use crate::websocket;
+use bytes::{Bytes, BytesMut};
+use gateway::edge::body::{Body, failed};
+use gateway::edge::{BODY_LIMIT, Doors};
+use gateway::error::{Error, Kind};
+use http::header::{self, HeaderValue};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::{Body as _, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_io_timeout::TimeoutStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Connections at once; more wait to be accepted.
+const CONNECTIONS: usize = 10_000;
+
+/// A client that takes no byte for this long is cut off.
+const STUCK: Duration = Duration::from_secs(30);
+
+/// A client has this long for a request's head, and for its body.
+const SLOW: Duration = Duration::from_secs(30);
+
+/// So much of a body over the limit is read and thrown away, so that its sender gets to read why.
+const DRAIN: usize = 64 * 1024 * 1024;
+
+/// What every connection needs.
+pub struct Server {
+    /// Where requests go.
+    pub doors: Arc<Doors>,
+    /// Who may pass.
+    pub guard: Guard,
+    /// Rings when connections should close.
+    pub closing: CancellationToken,
+    /// The connections and their tasks.
+    pub tasks: TaskTracker,
+}
+
+impl Server {
+    /// Accepts connections until `closing` of the accept loop rings.
+    pub async fn accept(self: Arc<Server>, listener: TcpListener, stop: CancellationToken) {
+        let slots = Arc::new(Semaphore::new(CONNECTIONS));
+        loop {
+            let Ok(slot) = slots.clone().acquire_owned().await else { return };
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = stop.cancelled() => return,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    let server = self.clone();
+                    self.tasks.spawn(async move {
+                        server.connection(stream).await;
+                        drop(slot);
+                    });
+                }
+                // Out of files, or the client is gone already: the next one may fare better.
+                Err(error) => {
+                    tracing::warn!(%error, "a connection was not accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+    }
+
+    async fn connection(self: Arc<Server>, stream: TcpStream) {
+        // Small frames must not wait for an acknowledgement: 40 ms a stream.
+        let _still_works_without = stream.set_nodelay(true);
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(STUCK));
+        let closing = self.closing.clone();
+        let service = service_fn(move |request| {
+            let server = self.clone();
+            async move { Ok::<_, Infallible>(server.request(request).await) }
+        });
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(SLOW).max_buf_size(64 * 1024);
+        let connection = http.serve_connection(TokioIo::new(Box::pin(stream)), service).with_upgrades();
+        tokio::pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = closing.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "a connection ended early");
+        }
+    }
+
+    async fn request(&self, request: Request<Incoming>) -> Response<Body> {
+        let (head, body) = request.into_parts();
+        let pass = match self.guard.check(&head) {
+            Ok(pass) => pass,
+            Err(error) => return failed(&error, None),
+        };
+        let Pass { caller, origin } = pass;
+        let preflight = head.method == Method::OPTIONS;
+        let mut response = if preflight {
+            no_content()
+        } else if is_upgrade(&head.headers) {
+            websocket::upgrade(self, Request::from_parts(head, body), caller)
+        } else if head.method == Method::GET && head.uri.path() == "/" {
+            index()
+        } else {
+            match read(body).await {
+                Ok(bytes) => self.doors.http(Request::from_parts(head, bytes), caller).await,
+                Err(error) => failed(&error, None),
+            }
+        };
+        if let Some(origin) = origin {
+            allow(response.headers_mut(), origin, preflight);
+        }
+        response
+    }
+}
+
+/// The whole body, within the limits of size and time.
+async fn read(mut body: Incoming) -> Result<Bytes, Error> {
+    let too_large = || {
+        let message = format!("The body is over the limit of {} MB. Send a shorter prompt.", BODY_LIMIT / 1024 / 1024);
+        Error::new(Kind::TooLarge, message)
+    };
+    let broken = |error: hyper::Error| {
+        Error::new(Kind::InvalidRequest, "The body ended before it was complete.").because(error)
+    };
+    let expected = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if expected > DRAIN {
+        return Err(too_large());
+    }
+    let mut bytes = BytesMut::with_capacity(expected.min(BODY_LIMIT));
+    let mut size = 0;
+    let reading = async {
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
+            size += data.len();
+            if size > DRAIN {
+                return Err(too_large());
+            }
+            if size <= BODY_LIMIT {
+                bytes.extend_from_slice(&data);
+            }
+        }
+        if size > BODY_LIMIT { Err(too_large()) } else { Ok(()) }
+    };
+    let slow = |_| Error::new(Kind::InvalidRequest, "The body took too long to arrive.");
+    timeout(SLOW, reading).await.map_err(slow)??;
+    Ok(bytes.freeze())
+}
+
+fn no_content() -> Response<Body> {
+    let mut response = Response::new(Body::Whole(Bytes::new()));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
+/// What a browser shows at the address that the command prints.
+fn index() -> Response<Body> {
+    let text = "LLM Gateway is running.\n\n\
+                Ask:     curl -d '{\"prompt\":\"What is this?\"}' http://HOST:PORT/local.extractive\n\
+                Chat:    wscat -c ws://HOST:PORT, then {\"action\":\"sendmessage\",\"prompt\":\"What is this?\"}\n\
+                Health:  GET /health\n\n\
+                README.md has every door with a line to paste.\n";
+    let mut response = Response::new(Body::Whole(Bytes::from_static(text.as_bytes())));
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, plain);
+    response
+}
+
+/// Lets a page of this origin read the reply.
+fn allow(headers: &mut HeaderMap, origin: HeaderValue, preflight: bool) {
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    headers.insert(header::VARY, HeaderValue::from_static("origin"));
+    let exposed = "x-request-id, x-cache, x-model, server-timing, retry-after, location";
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(exposed));
+    if preflight {
+        let allowed = "authorization, content-type, x-api-key, idempotency-key, accept";
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(allowed));
+        let methods = HeaderValue::from_static("GET, POST, DELETE, OPTIONS");
+        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
+        headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    }
+}
