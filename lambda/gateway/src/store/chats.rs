@@ -300,7 +300,8 @@ impl Store {
         chat_id: &str,
         deleted_at: u64,
     ) -> Result<bool, Error> {
-        for attempt in 0.. {
+        let mut attempt = 0;
+        loop {
             let bury = self.client.update_item().table_name(&self.tables.state);
             let bury = bury
                 .set_key(Some(item::key(&item::chats_pk(caller), &item::chat_sk(chat_id))))
@@ -315,12 +316,11 @@ impl Store {
             match bury.send().await {
                 Ok(reply) => return Ok(self.was_listed(reply.attributes)),
                 Err(error) if error.code() == Some("TransactionConflictException") => {
-                    rows::pause(attempt, "turns are being appended").await?;
+                    attempt = rows::pause(attempt, "turns are being appended").await?;
                 }
                 Err(error) => return Err(away("delete chat", &error)),
             }
         }
-        Ok(false)
     }
 
     fn was_listed(&self, old: Option<HashMap<String, AttributeValue>>) -> bool {

@@ -4,7 +4,8 @@
 use super::answers::StoredAnswer;
 use super::chats::{HeadChange, Turn};
 use super::item::{End, Piece};
-use super::replies::{ReplyKey, taken_over};
+use super::leases::taken_over;
+use super::replies::{ReplyKey, first};
 use super::rows::Outcome;
 use super::{Store, unavailable};
 use crate::chat::{Delta, Event, Started};
@@ -85,7 +86,7 @@ impl Store {
     /// What is written whatever the conversation's state: the terminal, the check, the learned answer.
     async fn fixed_actions(&self, finish: &Finish<'_>) -> Result<Vec<TransactWriteItem>, Error> {
         let piece = Piece {
-            started: Some(finish.started.clone()),
+            started: first(finish.first_seq, finish.started),
             deltas: finish.deltas.to_vec(),
             end: End::of(finish.end),
         };

@@ -24,9 +24,11 @@ mod embedded;
 mod finish;
 mod item;
 mod jobs;
+mod leases;
 mod overflow;
 mod replies;
 mod rows;
+mod work;
 
 pub use answers::{AnswerKeys, StoredAnswer};
 pub use chats::{ChatSummary, Turn};
