@@ -13,7 +13,7 @@ use std::time::Duration;
 pub(super) const ABSENT: &str = "attribute_not_exists(pk) OR expires_at <= :now";
 
 /// How often work that the service left undone, or that met another's transaction, is tried again.
-pub(super) const TRIES: u32 = 6;
+pub(super) const TRIES: u32 = 8;
 
 /// What became of a transaction.
 pub(super) enum Outcome {
