@@ -43,10 +43,7 @@ pub struct Message {
 impl Message {
     /// A message of one text block.
     pub fn text(role: Role, text: impl Into<String>) -> Message {
-        Message {
-            role,
-            content: vec![Block::Text { text: text.into() }],
-        }
+        Message { role, content: vec![Block::Text { text: text.into() }] }
     }
 }
 
@@ -212,22 +209,14 @@ impl Request {
 
     /// The text of the last user message: the question.
     pub fn question(&self) -> &str {
-        let last = self
-            .messages
-            .iter()
-            .rev()
-            .find(|message| message.role == Role::User);
-        let texts = last
-            .into_iter()
-            .flat_map(|message| message.content.iter().rev());
+        let last = self.messages.iter().rev().find(|message| message.role == Role::User);
+        let texts = last.into_iter().flat_map(|message| message.content.iter().rev());
         texts.filter_map(Block::as_text).next().unwrap_or_default()
     }
 
     /// One user text and nothing else: what a curated answer may answer.
     pub fn is_bare_question(&self) -> bool {
-        let [message] = self.messages.as_slice() else {
-            return false;
-        };
+        let [message] = self.messages.as_slice() else { return false };
         matches!(message.content.as_slice(), [Block::Text { .. }])
             && message.role == Role::User
             && self.system.is_none()

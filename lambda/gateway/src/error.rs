@@ -113,30 +113,18 @@ pub struct Error {
 impl Error {
     /// An error of this kind with a sentence for the caller.
     pub fn new(kind: Kind, message: impl Into<String>) -> Error {
-        Error {
-            kind,
-            message: message.into(),
-            param: None,
-            retry_after: None,
-            detail: None,
-        }
+        Error { kind, message: message.into(), param: None, retry_after: None, detail: None }
     }
 
     /// A 400 that names the field.
     pub fn invalid(param: &str, message: impl Into<String>) -> Error {
-        Error {
-            param: Some(param.to_owned()),
-            ..Error::new(Kind::InvalidRequest, message)
-        }
+        Error { param: Some(param.to_owned()), ..Error::new(Kind::InvalidRequest, message) }
     }
 
     /// Our fault: the caller learns nothing but that, the log gets `detail`.
     pub fn internal(detail: impl fmt::Display) -> Error {
-        Error::new(
-            Kind::Internal,
-            "The gateway failed on this request. Try again; the log has the reason.",
-        )
-        .because(detail)
+        Error::new(Kind::Internal, "The gateway failed on this request. Try again; the log has the reason.")
+            .because(detail)
     }
 
     /// The same error with a detail for the log.

@@ -70,9 +70,5 @@ pub struct Embedding {
 /// A model that turns text into a vector.
 pub trait Embedder: Send + Sync {
     /// Embeds one text with the model of this id.
-    fn embed(
-        &self,
-        invoke_id: String,
-        text: String,
-    ) -> BoxFuture<'static, Result<Embedding, Error>>;
+    fn embed(&self, invoke_id: String, text: String) -> BoxFuture<'static, Result<Embedding, Error>>;
 }

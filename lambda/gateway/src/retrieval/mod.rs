@@ -16,8 +16,7 @@ pub struct Passage {
 /// A searchable collection of passages.
 pub trait Retrieval: Send + Sync {
     /// The best `k` passages for `query`, best first; none where nothing matches.
-    fn search<'a>(&'a self, query: &'a str, k: usize)
-    -> BoxFuture<'a, Result<Vec<Passage>, Error>>;
+    fn search<'a>(&'a self, query: &'a str, k: usize) -> BoxFuture<'a, Result<Vec<Passage>, Error>>;
 
     /// Names the state of the collection: it is part of the answer cache's key, so that a changed
     /// document is never answered from before the change.

@@ -134,7 +134,8 @@ impl Store {
             .collect();
         let ask = built(KeysAndAttributes::builder().set_keys(Some(keys)).build())?;
         let mut open = HashMap::from([(self.tables.answers.clone(), ask)]);
-        for attempt in 0.. {
+        let mut attempt = 0;
+        loop {
             let reply = self
                 .client
                 .batch_get_item()
@@ -156,10 +157,9 @@ impl Store {
             }
             open = reply.unprocessed_keys.unwrap_or_default();
             if open.is_empty() {
-                break;
+                return Ok(rows);
             }
-            pause(attempt, "the service left reads undone").await?;
+            attempt = pause(attempt, "the service left reads undone").await?;
         }
-        Ok(rows)
     }
 }

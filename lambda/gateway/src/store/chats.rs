@@ -70,8 +70,6 @@ pub(super) enum HeadChange {
         /// The head's `expires_at`, so that one of two rivals restarts it and the other appends.
         seen: u64,
     },
-    /// It was deleted after the request started: the turn is not stored.
-    Refuse,
 }
 
 impl Store {
@@ -184,7 +182,7 @@ impl Store {
                 )
                 .condition_expression("expires_at = :seen")
                 .expression_attribute_values(":seen", item::n(seen)),
-            HeadChange::Append | HeadChange::Refuse => update
+            HeadChange::Append => update
                 .update_expression(
                     "SET chat_id = :chat, title = if_not_exists(title, :title), \
                      created_at = if_not_exists(created_at, :now_ms), updated_at = :now_ms, \
@@ -202,9 +200,10 @@ impl Store {
             .build())
     }
 
-    /// What to do about a head that refused to be appended to.
-    pub(super) async fn head_change(&self, turn: &Turn) -> Result<HeadChange, Error> {
-        // The expired head matters here too, so this does not go through `row`.
+    /// What to do about a head that refused to be appended to. None where it was deleted after the
+    /// request started: then the turn is not stored.
+    pub(super) async fn head_change(&self, turn: &Turn) -> Result<Option<HeadChange>, Error> {
+        // An expired head matters here too, so this does not go through `row`.
         let get = self
             .client
             .get_item()
@@ -217,18 +216,18 @@ impl Store {
             .await
             .map_err(|error| away("get", &error))?;
         let Some(head) = reply.item else {
-            return Ok(HeadChange::Append);
+            return Ok(Some(HeadChange::Append));
         };
         if item::number(&head, "deleted_at").is_some_and(|at| at >= turn.started_at_ms) {
-            return Ok(HeadChange::Refuse);
+            return Ok(None);
         }
         let over = head.contains_key("gone") || !item::is_live(&head, self.now_s());
         let seen = item::number(&head, "expires_at").unwrap_or_default();
-        Ok(if over {
+        Ok(Some(if over {
             HeadChange::Restart { seen }
         } else {
             HeadChange::Append
-        })
+        }))
     }
 
     async fn read_turns(
@@ -300,7 +299,8 @@ impl Store {
         chat_id: &str,
         deleted_at: u64,
     ) -> Result<bool, Error> {
-        for attempt in 0.. {
+        let mut attempt = 0;
+        loop {
             let bury = self.client.update_item().table_name(&self.tables.state);
             let bury = bury
                 .set_key(Some(item::key(&item::chats_pk(caller), &item::chat_sk(chat_id))))
@@ -315,12 +315,11 @@ impl Store {
             match bury.send().await {
                 Ok(reply) => return Ok(self.was_listed(reply.attributes)),
                 Err(error) if error.code() == Some("TransactionConflictException") => {
-                    rows::pause(attempt, "turns are being appended").await?;
+                    attempt = rows::pause(attempt, "turns are being appended").await?;
                 }
                 Err(error) => return Err(away("delete chat", &error)),
             }
         }
-        Ok(false)
     }
 
     fn was_listed(&self, old: Option<HashMap<String, AttributeValue>>) -> bool {

@@ -62,7 +62,7 @@ impl Store {
             .table_name(name)
             .send()
             .await;
-        if known.as_ref().is_err() {
+        if known.is_err() {
             let mut create = self
                 .client
                 .create_table()

@@ -4,7 +4,8 @@
 use super::answers::StoredAnswer;
 use super::chats::{HeadChange, Turn};
 use super::item::{End, Piece};
-use super::replies::{ReplyKey, taken_over};
+use super::leases::taken_over;
+use super::replies::{ReplyKey, first};
 use super::rows::Outcome;
 use super::{Store, unavailable};
 use crate::chat::{Delta, Event, Started};
@@ -41,7 +42,7 @@ pub enum Finished {
     AlreadyEnded(Event),
 }
 
-/// The places of the actions in the transaction, for reading why it was refused.
+// The places of the actions in the transaction, for reading why it was refused.
 const END: usize = 0;
 const TAKE: usize = 1;
 const HEAD: usize = 2;
@@ -57,20 +58,20 @@ impl Store {
             Some(turn) => Some(self.turn_action(turn).await?),
             None => None,
         };
-        let mut change = HeadChange::Append;
+        let mut change = finish.turn.map(|_| HeadChange::Append);
         for _ in 0..super::rows::TRIES {
             let mut actions = fixed.clone();
-            if let (Some(turn), Some(put)) = (finish.turn, &put)
-                && change != HeadChange::Refuse
-            {
+            if let (Some(turn), Some(put), Some(change)) = (finish.turn, &put, change) {
                 actions.splice(HEAD..HEAD, [self.head_action(turn, change)?, put.clone()]);
             }
             match self.transact(&actions).await? {
                 Outcome::Done => return Ok(Finished::Stored),
-                Outcome::Refused(failed) if failed[END] => {
+                Outcome::Refused(failed) if failed.get(END) == Some(&true) => {
                     return self.already_ended(finish.key).await;
                 }
-                Outcome::Refused(failed) if failed[TAKE] => return Err(taken_over()),
+                Outcome::Refused(failed) if failed.get(TAKE) == Some(&true) => {
+                    return Err(taken_over());
+                }
                 Outcome::Refused(_) => {
                     let Some(turn) = finish.turn else { break };
                     change = self.head_change(turn).await?;
@@ -85,7 +86,7 @@ impl Store {
     /// What is written whatever the conversation's state: the terminal, the check, the learned answer.
     async fn fixed_actions(&self, finish: &Finish<'_>) -> Result<Vec<TransactWriteItem>, Error> {
         let piece = Piece {
-            started: Some(finish.started.clone()),
+            started: first(finish.first_seq, finish.started),
             deltas: finish.deltas.to_vec(),
             end: End::of(finish.end),
         };

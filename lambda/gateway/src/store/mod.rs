@@ -24,9 +24,11 @@ mod embedded;
 mod finish;
 mod item;
 mod jobs;
+mod leases;
 mod overflow;
 mod replies;
 mod rows;
+mod work;
 
 pub use answers::{AnswerKeys, StoredAnswer};
 pub use chats::{ChatSummary, Turn};
@@ -226,4 +228,66 @@ fn causes(error: &(dyn std::error::Error + 'static)) -> String {
 /// A request that the SDK could not even build is a mistake of ours.
 fn built<T>(result: Result<T, BuildError>) -> Result<T, Error> {
     result.map_err(|error| Error::internal(causes(&error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_sdk_dynamodb::config::retry::RetryConfig;
+    use aws_sdk_dynamodb::config::{BehaviorVersion, Config, Region};
+    use aws_smithy_runtime_api::client::http::{
+        HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
+    };
+    use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+    use aws_smithy_types::body::SdkBody;
+
+    /// A service that says this to everything, or nothing at all.
+    #[derive(Clone, Copy, Debug)]
+    struct Says(Option<&'static str>);
+
+    impl HttpConnector for Says {
+        fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
+            let Some(body) = self.0 else {
+                return HttpConnectorFuture::new(std::future::pending());
+            };
+            let reply = HttpResponse::new(400.try_into().unwrap(), SdkBody::from(body));
+            HttpConnectorFuture::new(std::future::ready(Ok(reply)))
+        }
+    }
+
+    async fn failure(service: Says) -> Error {
+        let config = Config::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .region(Region::from_static("local"))
+            .allow_no_auth()
+            .retry_config(RetryConfig::disabled())
+            .http_client(http_client_fn(move |_, _| {
+                SharedHttpConnector::new(service)
+            }));
+        let client = Client::from_conf(config.build());
+        let tables = Tables {
+            answers: "the-answers".into(),
+            state: "the-state".into(),
+        };
+        let store = Store::new(client, tables, Retention::default(), Arc::new(SystemClock));
+        let error = store.connection("c").await.unwrap_err();
+        assert_eq!(error.kind, Kind::Unavailable);
+        assert!(!error.message.contains("the-state"));
+        assert_eq!(store.sweep().await, Ok(0));
+        error
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_that_says_nothing_is_away_after_the_limit() {
+        let begun = tokio::time::Instant::now();
+        failure(Says(None)).await;
+        assert_eq!(begun.elapsed().as_secs(), CALL_LIMIT.as_secs());
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_away_for_the_caller_and_named_in_the_log() {
+        let body = r#"{"__type":"x#ResourceNotFoundException","message":"no table the-state"}"#;
+        let detail = failure(Says(Some(body))).await.detail.unwrap();
+        assert_eq!(detail, "get: ResourceNotFoundException: no table the-state");
+    }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 pub(super) const ABSENT: &str = "attribute_not_exists(pk) OR expires_at <= :now";
 
 /// How often work that the service left undone, or that met another's transaction, is tried again.
-pub(super) const TRIES: u32 = 6;
+pub(super) const TRIES: u32 = 8;
 
 /// What became of a transaction.
 pub(super) enum Outcome {
@@ -91,7 +91,8 @@ impl Store {
     ) -> Result<(), Error> {
         for batch in writes.chunks(25) {
             let mut open = HashMap::from([(table.to_owned(), batch.to_vec())]);
-            for attempt in 0.. {
+            let mut attempt = 0;
+            loop {
                 let reply = self
                     .client
                     .batch_write_item()
@@ -105,7 +106,7 @@ impl Store {
                 if open.is_empty() {
                     break;
                 }
-                pause(attempt, "the service left writes undone").await?;
+                attempt = pause(attempt, "the service left writes undone").await?;
             }
         }
         Ok(())
@@ -113,7 +114,8 @@ impl Store {
 
     /// All of these writes or none. Where another transaction is at the same rows it is tried again.
     pub(super) async fn transact(&self, actions: &[TransactWriteItem]) -> Result<Outcome, Error> {
-        for attempt in 0.. {
+        let mut attempt = 0;
+        loop {
             let write = self
                 .client
                 .transact_write_items()
@@ -132,25 +134,23 @@ impl Store {
             }
             let busy = codes.iter().any(|code| code == "TransactionConflict");
             if !busy && error.code() != Some("TransactionInProgressException") {
-                return Err(away("transaction", &error)
-                    .because(format!("transaction: {codes:?} {:?}", error.code())));
+                return Err(away("transaction", &error));
             }
-            pause(attempt, "another transaction is at the same rows").await?;
+            attempt = pause(attempt, "another transaction is at the same rows").await?;
         }
-        Err(unavailable("transaction"))
     }
 }
 
-/// Waits before the next try, longer each time and by chance, so that rivals part. An error once
-/// there have been enough.
-pub(super) async fn pause(attempt: u32, why: &str) -> Result<(), Error> {
+/// Waits before the next try, longer each time and by chance, so that rivals part, and counts it.
+/// An error once there have been enough.
+pub(super) async fn pause(attempt: u32, why: &str) -> Result<u32, Error> {
     if attempt + 1 >= TRIES {
         return Err(unavailable(why));
     }
     let most = 20_u64 << attempt;
     let (_, chance) = uuid::Uuid::new_v4().as_u64_pair();
     tokio::time::sleep(Duration::from_millis(most / 2 + chance % most)).await;
-    Ok(())
+    Ok(attempt + 1)
 }
 
 /// Why each action of a cancelled transaction was, in their order.

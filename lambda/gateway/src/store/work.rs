@@ -1,0 +1,111 @@
+//! Jobs, as their workers see them.
+//!
+//! A worker claims a job for the length of a lease; every later write of that worker is conditional
+//! on its attempt, so a worker that was given up on cannot overwrite the one that came after it.
+
+use super::Store;
+use super::item::{self, Fault};
+use super::jobs::{Applied, Job, JobOutcome, JobStatus, Outcomes, applied};
+use super::overflow::SHARED;
+use crate::chat::Caller;
+use crate::error::Error;
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use std::time::Duration;
+
+/// The condition of every write of a worker.
+const MINE: &str = "phase = :running AND attempts = :attempt";
+
+impl Store {
+    /// Takes a job that is queued, or whose worker's lease has run out. One of several claimants
+    /// gets it, with `attempts` counted up.
+    pub async fn claim_job(
+        &self,
+        caller: &Caller,
+        id: &str,
+        lease: Duration,
+    ) -> Result<Option<Job>, Error> {
+        let claim = self
+            .update_job(caller, id)
+            .update_expression("SET phase = :running, lease_until = :lease ADD attempts :one")
+            .condition_expression(
+                "expires_at > :now AND (phase = :queued OR (phase = :running AND lease_until <= :now_ms))",
+            )
+            .expression_attribute_values(":now", self.now())
+            .expression_attribute_values(":now_ms", item::n(self.now_ms()))
+            .expression_attribute_values(":one", item::n(1))
+            .expression_attribute_values(":queued", item::s(JobStatus::Queued.as_str()))
+            .expression_attribute_values(":running", item::s(JobStatus::Running.as_str()))
+            .expression_attribute_values(":lease", item::n(self.lease_end(lease)));
+        match applied(claim).await? {
+            Applied::Yes(row) => self.read_job(&row).await,
+            Applied::No(_) => Ok(None),
+        }
+    }
+
+    /// Keeps a claim alive. False where it is no longer this attempt's: the worker stops.
+    pub async fn renew_job(
+        &self,
+        caller: &Caller,
+        id: &str,
+        attempt: u32,
+        lease: Duration,
+    ) -> Result<bool, Error> {
+        let renew = self
+            .my_job(caller, id, attempt)
+            .update_expression("SET lease_until = :lease")
+            .expression_attribute_values(":lease", item::n(self.lease_end(lease)));
+        Ok(applied(renew).await?.is_yes())
+    }
+
+    /// Keeps how the job came out. False where it is no longer this attempt's.
+    pub async fn finish_job(
+        &self,
+        caller: &Caller,
+        id: &str,
+        attempt: u32,
+        outcome: &JobOutcome,
+    ) -> Result<bool, Error> {
+        let outcomes = Outcomes {
+            completion: outcome.completion.clone(),
+            error: outcome.error.as_ref().map(Fault::from),
+            usage: outcome.usage,
+        };
+        let expires_at = self.expiry(self.retention.jobs);
+        let mut sets = "SET phase = :phase, completed_at = :now_ms".to_owned();
+        let mut finish = self
+            .my_job(caller, id, attempt)
+            .expression_attribute_values(":phase", item::s(outcome.status.as_str()))
+            .expression_attribute_values(":now_ms", item::n(self.now_ms()));
+        for (name, value) in self
+            .pack("outcome", &outcomes, SHARED, Some(expires_at))
+            .await?
+        {
+            sets.push_str(&format!(", {name} = :{name}"));
+            finish = finish.expression_attribute_values(format!(":{name}"), value);
+        }
+        Ok(applied(finish.update_expression(sets)).await?.is_yes())
+    }
+
+    /// Puts a claimed job back into the queue. False where it is no longer this attempt's.
+    pub async fn release_job(
+        &self,
+        caller: &Caller,
+        id: &str,
+        attempt: u32,
+    ) -> Result<bool, Error> {
+        let release = self
+            .my_job(caller, id, attempt)
+            .update_expression("SET phase = :queued, lease_until = :zero")
+            .expression_attribute_values(":queued", item::s(JobStatus::Queued.as_str()))
+            .expression_attribute_values(":zero", item::n(0));
+        Ok(applied(release).await?.is_yes())
+    }
+
+    /// An update that holds only while the job is this attempt's.
+    fn my_job(&self, caller: &Caller, id: &str, attempt: u32) -> UpdateItemFluentBuilder {
+        let update = self.update_job(caller, id).condition_expression(MINE);
+        update
+            .expression_attribute_values(":running", item::s(JobStatus::Running.as_str()))
+            .expression_attribute_values(":attempt", item::n(attempt.into()))
+    }
+}

@@ -1,0 +1,292 @@
+//! Promises about jobs and connections.
+
+use crate::{LEASE, World, ann, bob, noise, usage};
+use gateway::error::{Error, Kind};
+use gateway::store::{Created, Job, JobOutcome, JobStatus};
+use serde_json::json;
+use std::time::Duration;
+
+fn job(world: &World, id: &str) -> Job {
+    Job {
+        id: id.into(),
+        caller: ann(),
+        request: json!({"prompt": "why?"}),
+        status: JobStatus::Queued,
+        attempts: 0,
+        lease_until_ms: 0,
+        completion: None,
+        error: None,
+        usage: None,
+        created_at_ms: world.now(),
+        completed_at_ms: None,
+    }
+}
+
+fn outcome(completion: &str) -> JobOutcome {
+    JobOutcome {
+        status: JobStatus::Completed,
+        completion: Some(completion.into()),
+        error: None,
+        usage: Some(usage()),
+    }
+}
+
+async fn create(world: &World, id: &str) -> Job {
+    let job = job(world, id);
+    assert_eq!(
+        world.store.create_job(&job, None).await.unwrap(),
+        Created::New
+    );
+    job
+}
+
+async fn read(world: &World, id: &str) -> Job {
+    world.store.job(&ann(), id).await.unwrap().unwrap()
+}
+
+pub async fn a_job_is_its_callers_own(world: World) {
+    let job = create(&world, "j").await;
+    let store = &world.store;
+    assert_eq!(read(&world, "j").await, job);
+    assert_eq!(store.job(&bob(), "j").await.unwrap(), None);
+    assert_eq!(store.cancel_job(&bob(), "j").await.unwrap(), None);
+    assert_eq!(store.claim_job(&bob(), "j", LEASE).await.unwrap(), None);
+    assert!(
+        !store
+            .finish_job(&bob(), "j", 0, &outcome("x"))
+            .await
+            .unwrap()
+    );
+    assert_eq!(read(&world, "j").await, job);
+}
+
+pub async fn an_idempotency_key_leads_to_the_same_job(world: World) {
+    let store = &world.store;
+    let create = async |job: &Job, key, hash| store.create_job(job, Some((key, hash))).await;
+    assert_eq!(
+        create(&job(&world, "j1"), "k", "h").await.unwrap(),
+        Created::New
+    );
+    let again = job(&world, "j2");
+    assert_eq!(
+        create(&again, "k", "h").await.unwrap(),
+        Created::Existing("j1".into())
+    );
+    assert_eq!(
+        store.job(&ann(), "j2").await.unwrap(),
+        None,
+        "both rows or none"
+    );
+    assert_eq!(
+        create(&again, "k", "other").await.unwrap_err().kind,
+        Kind::Conflict
+    );
+    assert_eq!(
+        create(&job(&world, "j1"), "k2", "h")
+            .await
+            .unwrap_err()
+            .kind,
+        Kind::Conflict
+    );
+    let bobs = Job {
+        caller: bob(),
+        ..again
+    };
+    assert_eq!(create(&bobs, "k", "other").await.unwrap(), Created::New);
+    world.clock.advance(Duration::from_secs(7 * 86_400 + 1));
+    assert_eq!(
+        create(&job(&world, "j3"), "k", "other").await.unwrap(),
+        Created::New
+    );
+}
+
+pub async fn of_two_claims_one_wins(world: World) {
+    create(&world, "j").await;
+    let caller = ann();
+    let claim = || world.store.claim_job(&caller, "j", LEASE);
+    let claims = tokio::join!(claim(), claim());
+    let won: Vec<Job> = [claims.0, claims.1]
+        .into_iter()
+        .filter_map(Result::unwrap)
+        .collect();
+    assert_eq!(won.len(), 1);
+    assert_eq!((won[0].status, won[0].attempts), (JobStatus::Running, 1));
+    assert_eq!(won[0].lease_until_ms, world.now() + 30_000);
+    world.clock.advance(LEASE);
+    assert_eq!(claim().await.unwrap().unwrap().attempts, 2);
+    assert_eq!(
+        world
+            .store
+            .claim_job(&caller, "no such job", LEASE)
+            .await
+            .unwrap(),
+        None
+    );
+    assert_eq!(world.store.job(&caller, "no such job").await.unwrap(), None);
+}
+
+pub async fn a_worker_that_was_given_up_on_changes_nothing(world: World) {
+    create(&world, "j").await;
+    let store = &world.store;
+    store.claim_job(&ann(), "j", LEASE).await.unwrap();
+    assert!(store.renew_job(&ann(), "j", 1, LEASE * 2).await.unwrap());
+    world.clock.advance(LEASE);
+    assert_eq!(store.claim_job(&ann(), "j", LEASE).await.unwrap(), None);
+    world.clock.advance(LEASE);
+    store.claim_job(&ann(), "j", LEASE).await.unwrap().unwrap();
+    assert!(!store.renew_job(&ann(), "j", 1, LEASE).await.unwrap());
+    assert!(!store.release_job(&ann(), "j", 1).await.unwrap());
+    assert!(
+        !store
+            .finish_job(&ann(), "j", 1, &outcome("late"))
+            .await
+            .unwrap()
+    );
+    assert!(store.release_job(&ann(), "j", 2).await.unwrap());
+    assert_eq!(read(&world, "j").await.status, JobStatus::Queued);
+    assert_eq!(
+        store
+            .claim_job(&ann(), "j", LEASE)
+            .await
+            .unwrap()
+            .unwrap()
+            .attempts,
+        3
+    );
+    assert!(
+        store
+            .finish_job(&ann(), "j", 3, &outcome("so"))
+            .await
+            .unwrap()
+    );
+    assert_eq!(store.claim_job(&ann(), "j", LEASE).await.unwrap(), None);
+}
+
+pub async fn a_job_keeps_how_it_came_out(world: World) {
+    let large = Job {
+        request: json!({"prompt": noise(500_000)}),
+        ..job(&world, "large")
+    };
+    world.store.create_job(&large, None).await.unwrap();
+    create(&world, "broken").await;
+    world.store.claim_job(&ann(), "large", LEASE).await.unwrap();
+    world
+        .store
+        .claim_job(&ann(), "broken", LEASE)
+        .await
+        .unwrap();
+    let completion = noise(700_000);
+    assert!(
+        world
+            .store
+            .finish_job(&ann(), "large", 1, &outcome(&completion))
+            .await
+            .unwrap()
+    );
+    let done = read(&world, "large").await;
+    assert!(done.request == large.request && done.completion == Some(completion));
+    assert_eq!(
+        (done.usage, done.completed_at_ms),
+        (Some(usage()), Some(world.now()))
+    );
+    let error = Error::new(Kind::UpstreamError, "The model failed.");
+    let failed = JobOutcome {
+        status: JobStatus::Failed,
+        completion: Some("so f".into()),
+        error: Some(error.clone().because("not for callers")),
+        usage: None,
+    };
+    assert!(
+        world
+            .store
+            .finish_job(&ann(), "broken", 1, &failed)
+            .await
+            .unwrap()
+    );
+    let broken = read(&world, "broken").await;
+    assert_eq!(
+        (broken.status, broken.error),
+        (JobStatus::Failed, Some(error))
+    );
+    assert_eq!(broken.completion.as_deref(), Some("so f"));
+}
+
+pub async fn a_cancelled_job_stays_cancelled(world: World) {
+    let store = &world.store;
+    for id in ["queued", "running", "done"] {
+        create(&world, id).await;
+    }
+    for id in ["running", "done"] {
+        store.claim_job(&ann(), id, LEASE).await.unwrap();
+    }
+    store
+        .finish_job(&ann(), "done", 1, &outcome("so"))
+        .await
+        .unwrap();
+    assert_eq!(
+        store.cancel_job(&ann(), "queued").await.unwrap(),
+        Some(JobStatus::Cancelled)
+    );
+    assert_eq!(
+        store.cancel_job(&ann(), "running").await.unwrap(),
+        Some(JobStatus::Cancelled)
+    );
+    assert_eq!(
+        store.cancel_job(&ann(), "running").await.unwrap(),
+        Some(JobStatus::Cancelled)
+    );
+    assert_eq!(
+        store.cancel_job(&ann(), "done").await.unwrap(),
+        Some(JobStatus::Completed)
+    );
+    assert_eq!(store.cancel_job(&ann(), "none").await.unwrap(), None);
+    assert_eq!(
+        store.claim_job(&ann(), "queued", LEASE).await.unwrap(),
+        None
+    );
+    assert!(!store.renew_job(&ann(), "running", 1, LEASE).await.unwrap());
+    assert!(
+        !store
+            .finish_job(&ann(), "running", 1, &outcome("late"))
+            .await
+            .unwrap()
+    );
+    assert_eq!(read(&world, "done").await.completion.as_deref(), Some("so"));
+}
+
+pub async fn open_jobs_are_listed_oldest_first(world: World) {
+    for id in ["z", "y", "done", "x"] {
+        create(&world, id).await;
+        world.clock.advance(Duration::from_millis(1));
+    }
+    world.store.claim_job(&ann(), "y", LEASE).await.unwrap();
+    world.store.cancel_job(&ann(), "done").await.unwrap();
+    let open = world.store.open_jobs().await.unwrap();
+    let expected: Vec<_> = ["z", "y", "x"].map(|id| (ann(), id.to_owned())).into();
+    assert_eq!(open, expected);
+}
+
+pub async fn expired_jobs_and_connections_vanish_at_once(world: World) {
+    create(&world, "j").await;
+    world.store.put_connection("c1", &ann()).await.unwrap();
+    world.clock.advance(Duration::from_secs(130 * 60 + 1));
+    assert_eq!(world.store.connection("c1").await.unwrap(), None);
+    assert!(world.store.job(&ann(), "j").await.unwrap().is_some());
+    world.clock.advance(Duration::from_secs(7 * 86_400));
+    assert_eq!(world.store.job(&ann(), "j").await.unwrap(), None);
+    assert_eq!(world.store.cancel_job(&ann(), "j").await.unwrap(), None);
+    assert_eq!(
+        world.store.claim_job(&ann(), "j", LEASE).await.unwrap(),
+        None
+    );
+    assert_eq!(world.store.open_jobs().await.unwrap(), []);
+    create(&world, "j").await;
+}
+
+pub async fn a_connection_knows_its_caller(world: World) {
+    world.store.put_connection("c1", &bob()).await.unwrap();
+    assert_eq!(world.store.connection("c1").await.unwrap(), Some(bob()));
+    assert_eq!(world.store.connection("c2").await.unwrap(), None);
+    world.store.delete_connection("c1").await.unwrap();
+    assert_eq!(world.store.connection("c1").await.unwrap(), None);
+}
