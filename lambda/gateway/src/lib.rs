@@ -5,3 +5,5 @@ pub mod chat;
 pub mod error;
 pub mod model;
 pub mod retrieval;
+#[cfg(feature = "embedded")]
+pub mod words;
