@@ -23,3 +23,4 @@ pub mod reply;
 pub mod retrieval;
 pub mod store;
 pub mod telemetry;
+pub mod words;

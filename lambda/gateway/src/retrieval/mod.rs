@@ -1,5 +1,14 @@
 //! The room of retrieval: passages of the team's documents that belong to a question.
 
+#[cfg(feature = "embedded")]
+pub mod bm25;
+#[cfg(feature = "embedded")]
+pub mod documents;
+#[cfg(feature = "embedded")]
+mod ranking;
+#[cfg(feature = "embedded")]
+pub mod split;
+
 use crate::chat::Source;
 use crate::error::Error;
 use futures_util::future::BoxFuture;

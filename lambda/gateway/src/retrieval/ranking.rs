@@ -1,0 +1,123 @@
+//! BM25 over a fixed set of texts: which of them speak of a question's words, and how much.
+
+use crate::words;
+use std::collections::HashMap;
+
+/// How soon a word's repetitions stop counting.
+const K1: f32 = 1.2;
+/// How much a long text's words count less.
+const B: f32 = 0.75;
+
+/// An inverted index. The weight of a word in a text is worked out when the index is built, so a
+/// search adds up one number for each posting of the question's words.
+#[derive(Debug, Default)]
+pub struct Ranking {
+    texts: usize,
+    terms: HashMap<Box<str>, Box<[Posting]>>,
+}
+
+/// A text that has the term.
+#[derive(Clone, Copy, Debug)]
+struct Posting {
+    text: u32,
+    weight: f32,
+}
+
+impl Ranking {
+    /// Indexes the texts; they are named by their position from then on.
+    pub fn new<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> Ranking {
+        let mut counts: HashMap<Box<str>, Vec<Posting>> = HashMap::new();
+        let mut lengths = Vec::new();
+        for (text, content) in (0u32..).zip(texts) {
+            let stems = words::stems(content.as_ref());
+            lengths.push(stems.len() as f32);
+            for stem in stems {
+                let postings = counts.entry(stem.into_boxed_str()).or_default();
+                match postings.last_mut() {
+                    Some(last) if last.text == text => last.weight += 1.0,
+                    _ => postings.push(Posting { text, weight: 1.0 }),
+                }
+            }
+        }
+        let average = (lengths.iter().sum::<f32>() / lengths.len().max(1) as f32).max(1.0);
+        let weigh = |postings: Vec<Posting>| {
+            postings.into_iter().map(|posting| saturate(posting, &lengths, average)).collect()
+        };
+        let terms = counts.into_iter().map(|(term, postings)| (term, weigh(postings))).collect();
+        Ranking { texts: lengths.len(), terms }
+    }
+
+    /// The `k` texts that fit the question best, with their scores, best first, the earlier one
+    /// first among equals. A text that has none of the question's content words is never among
+    /// them, so a question without any finds nothing.
+    pub fn best(&self, question: &str, k: usize) -> Vec<(usize, f32)> {
+        let mut asked = words::stems(question);
+        asked.sort_unstable();
+        asked.dedup();
+        let mut scores = vec![0f32; self.texts];
+        for postings in asked.iter().filter_map(|stem| self.terms.get(stem.as_str())) {
+            let rarity = self.rarity(postings.len());
+            for posting in postings {
+                if let Some(score) = scores.get_mut(posting.text as usize) {
+                    *score += rarity * posting.weight;
+                }
+            }
+        }
+        let mut found: Vec<(usize, f32)> =
+            scores.into_iter().enumerate().filter(|(_, score)| *score > 0.0).collect();
+        found.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        found.truncate(k);
+        found
+    }
+
+    /// The inverse document frequency, in the form that is never negative.
+    fn rarity(&self, having: usize) -> f32 {
+        let (all, having) = (self.texts as f32, having as f32);
+        (1.0 + (all - having + 0.5) / (having + 0.5)).ln()
+    }
+}
+
+/// From a count to BM25's weight of the word in its text.
+fn saturate(posting: Posting, lengths: &[f32], average: f32) -> Posting {
+    let length = lengths.get(posting.text as usize).copied().unwrap_or(average);
+    let count = posting.weight;
+    let weight = count * (K1 + 1.0) / (count + K1 * (1.0 - B + B * length / average));
+    Posting { weight, ..posting }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(texts: &[&str], question: &str) -> Vec<usize> {
+        Ranking::new(texts).best(question, 10).into_iter().map(|(text, _)| text).collect()
+    }
+
+    #[test]
+    fn the_rarer_word_decides() {
+        let texts = ["the server starts", "the server logs", "the server encrypts", "nothing"];
+        assert_eq!(order(&texts, "which server is encrypting?"), [2, 0, 1]);
+    }
+
+    #[test]
+    fn a_short_text_beats_a_long_one_with_the_same_word() {
+        let long = "quota ".to_owned() + &"filler words of another kind ".repeat(20);
+        assert_eq!(order(&[&long, "quota limits"], "quota"), [1, 0]);
+    }
+
+    #[test]
+    fn a_question_without_a_known_content_word_finds_nothing() {
+        let texts = ["how is it done", "what is this for"];
+        assert!(order(&texts, "what is it for?").is_empty());
+        assert!(order(&texts, "zebra").is_empty());
+        assert!(order(&[], "zebra").is_empty());
+    }
+
+    #[test]
+    fn equals_keep_their_order_and_no_more_than_k_come() {
+        let ranking = Ranking::new(["same text", "same text", "same text"]);
+        let found = ranking.best("same text", 2);
+        assert_eq!(found.iter().map(|(text, _)| *text).collect::<Vec<_>>(), [0, 1]);
+        assert!(ranking.best("same", 0).is_empty());
+    }
+}
