@@ -83,7 +83,9 @@ impl Guard {
         let listed = self.hosts.contains(&name) || self.hosts.contains(&host.as_str().to_ascii_lowercase());
         let fine = listed || if self.on_loopback { is_loopback(&name) } else { self.hosts.is_empty() };
         if !fine {
-            return Err(forbidden("This gateway does not answer for that Host. Use localhost, or start it with --allow-host."));
+            return Err(forbidden(
+                "This gateway does not answer for that Host. Use localhost, or start it with --allow-host.",
+            ));
         }
         Ok(host)
     }
@@ -91,7 +93,8 @@ impl Guard {
     fn check_origin(&self, headers: &HeaderMap, host: &Authority) -> Result<Option<HeaderValue>, Error> {
         let mut allowed = None;
         for value in headers.get_all(ORIGIN) {
-            let origin = value.to_str().ok().and_then(authority_of_origin).map(|authority| comparable(&authority));
+            let origin =
+                value.to_str().ok().and_then(authority_of_origin).map(|authority| comparable(&authority));
             let origin = origin.ok_or_else(foreign_page)?;
             if self.origins.contains(&origin) {
                 allowed = Some(value.clone());
@@ -110,11 +113,15 @@ impl Guard {
             return Ok(Caller::local());
         }
         let key = key_of(&head.headers).ok_or_else(|| {
-            Error::new(Kind::Unauthorized, "A key is needed: send it as x-api-key, or as Authorization: Bearer.")
+            Error::new(
+                Kind::Unauthorized,
+                "A key is needed: send it as x-api-key, or as Authorization: Bearer.",
+            )
         })?;
         let digest: [u8; 32] = Sha256::digest(key.as_bytes()).into();
         let caller = self.keys.get(&digest).cloned();
-        caller.ok_or_else(|| forbidden("The key is not known here. Ask the operator of this gateway for one."))
+        caller
+            .ok_or_else(|| forbidden("The key is not known here. Ask the operator of this gateway for one."))
     }
 }
 
@@ -153,11 +160,15 @@ fn key_of(headers: &HeaderMap) -> Option<String> {
 fn read_keys(keys: &[String]) -> Result<HashMap<[u8; 32], Caller>, String> {
     let mut read = HashMap::new();
     for pair in keys {
-        let Some((name, key)) = pair.split_once('=').filter(|(name, key)| !name.is_empty() && !key.is_empty()) else {
+        let Some((name, key)) =
+            pair.split_once('=').filter(|(name, key)| !name.is_empty() && !key.is_empty())
+        else {
             return Err("--api-key must be NAME=KEY, such as --api-key alice=SECRET.".to_owned());
         };
         if read.insert(Sha256::digest(key.as_bytes()).into(), Caller(name.to_owned())).is_some() {
-            return Err(format!("The key of {name} is another caller's too. Give each caller a key of its own."));
+            return Err(format!(
+                "The key of {name} is another caller's too. Give each caller a key of its own."
+            ));
         }
     }
     Ok(read)
@@ -189,7 +200,9 @@ fn forbidden(message: &str) -> Error {
 }
 
 fn foreign_page() -> Error {
-    forbidden("Web pages of other sites may not call this gateway. Start it with --allow-origin for those that may.")
+    forbidden(
+        "Web pages of other sites may not call this gateway. Start it with --allow-origin for those that may.",
+    )
 }
 
 #[cfg(test)]
@@ -227,10 +240,19 @@ mod tests {
 
     #[test]
     fn a_page_of_another_site_is_refused_and_an_allowed_one_is_echoed() {
-        let with = |origin: &str| guard(&[]).check(&head(&[("host", "localhost:8080"), ("origin", origin)])).map(|pass| pass.origin);
+        let with = |origin: &str| {
+            guard(&[]).check(&head(&[("host", "localhost:8080"), ("origin", origin)])).map(|pass| pass.origin)
+        };
         assert_eq!(with("http://127.0.0.1:8080").unwrap(), None, "its own page");
         assert_eq!(with("https://chat.example").unwrap().unwrap(), "https://chat.example");
-        for origin in ["null", "http://localhost:9999", "https://evil.example", "https://chat.example.evil", "file://", "x"] {
+        for origin in [
+            "null",
+            "http://localhost:9999",
+            "https://evil.example",
+            "https://chat.example.evil",
+            "file://",
+            "x",
+        ] {
             assert_eq!(with(origin).err().map(|error| error.kind), Some(Kind::Forbidden), "{origin}");
         }
     }

@@ -1,7 +1,7 @@
 //! The `llm-gateway` command: every door of the gateway on one machine.
 
-mod options;
 mod guard;
+mod options;
 mod serve;
 mod server;
 mod websocket;

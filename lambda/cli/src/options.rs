@@ -62,7 +62,13 @@ pub struct ServeOptions {
     #[arg(long, value_name = "HOST", env = "LLM_GATEWAY_ALLOW_HOST", value_delimiter = ',')]
     pub allow_host: Vec<String>,
     /// A caller's key; with one, every request needs one. Repeatable.
-    #[arg(long, value_name = "NAME=KEY", env = "LLM_GATEWAY_API_KEY", value_delimiter = ',', hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "NAME=KEY",
+        env = "LLM_GATEWAY_API_KEY",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
     pub api_key: Vec<String>,
 }
 

@@ -55,7 +55,8 @@ pub async fn serve(options: Box<ServeOptions>) -> Result<(), String> {
 
     let doors = Arc::new(open(&options, settings).await?);
     let gateway = doors.gateway.clone();
-    let server = Arc::new(Server { doors, guard, closing: CancellationToken::new(), tasks: TaskTracker::new() });
+    let server =
+        Arc::new(Server { doors, guard, closing: CancellationToken::new(), tasks: TaskTracker::new() });
     let stop = CancellationToken::new();
     let accepting = tokio::spawn(server.clone().accept(listener, stop.clone()));
     greet(&bound.to_string(), &gateway);
@@ -80,7 +81,8 @@ async fn open(options: &ServeOptions, settings: Settings) -> Result<Doors, Strin
     let store = match options.no_store {
         true => None,
         false => {
-            let opened = Store::embedded(Some(&options.data), Retention::default(), Arc::new(SystemClock)).await;
+            let opened =
+                Store::embedded(Some(&options.data), Retention::default(), Arc::new(SystemClock)).await;
             Some(Arc::new(opened.map_err(sentence)?))
         }
     };
@@ -101,10 +103,7 @@ async fn open(options: &ServeOptions, settings: Settings) -> Result<Doors, Strin
         lease: LEASE,
         store_failures: 0.into(),
     });
-    if let Some(name) = &gateway.settings.default_model {
-        gateway::plan::choose(&gateway.catalog, &gateway.settings, name)
-            .map_err(|error| format!("DEFAULT_MODEL: {}", error.message))?;
-    }
+    gateway.menu().choose(None).map_err(|error| format!("DEFAULT_MODEL: {}", error.message))?;
     let queue = store.map(|store| {
         tokio::spawn(sweep(store.clone()));
         LocalQueue::start(gateway.clone(), store) as Arc<dyn Queue>
@@ -116,10 +115,12 @@ type Models = (Arc<dyn Model>, Arc<dyn Embedder>, Option<&'static str>);
 
 async fn models(options: &ServeOptions, settings: &Settings) -> Result<Models, String> {
     Ok(match &options.model {
-        ModelOption::Extractive => (Arc::new(Extractive), Arc::new(HashedEmbedding), Some("local.extractive")),
+        ModelOption::Extractive => {
+            (Arc::new(Extractive), Arc::new(HashedEmbedding), Some("local.extractive"))
+        }
         ModelOption::Script(file) => {
             let script = Scripted::load(file).map_err(|error| error.message)?;
-            (Arc::new(script), Arc::new(HashedEmbedding), Some("local.script"))
+            (Arc::new(script), Arc::new(HashedEmbedding), Some("local.scripted"))
         }
         ModelOption::Bedrock => {
             let bedrock = Bedrock::load(settings.region.as_deref()).await.map_err(|error| error.message)?;
@@ -148,19 +149,23 @@ fn index(options: &ServeOptions) -> Result<Arc<LocalIndex>, String> {
 /// Loads curated answers: a JSON list, or one JSON object a line.
 async fn load_answers(store: &Store, file: &Path) -> Result<(), String> {
     let name = file.display();
-    let text = std::fs::read_to_string(file).map_err(|error| format!("--answers {name} cannot be read: {error}."))?;
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| format!("--answers {name} cannot be read: {error}."))?;
     let values: Vec<serde_json::Value> = match text.trim_start().starts_with('[') {
-        true => serde_json::from_str(&text).map_err(|error| format!("--answers {name} is no JSON list: {error}."))?,
+        true => serde_json::from_str(&text)
+            .map_err(|error| format!("--answers {name} is no JSON list: {error}."))?,
         false => {
             let lines = text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty());
             let values = lines.map(|(line, number)| {
-                serde_json::from_str(line).map_err(|error| format!("--answers {name}, line {number}: {error}."))
+                serde_json::from_str(line)
+                    .map_err(|error| format!("--answers {name}, line {number}: {error}."))
             });
             values.collect::<Result<_, _>>()?
         }
     };
     let rows = values.iter().zip(1..).map(|(value, number)| {
-        let wrong = |error: gateway::error::Error| format!("--answers {name}, answer {number}: {}", error.message);
+        let wrong =
+            |error: gateway::error::Error| format!("--answers {name}, answer {number}: {}", error.message);
         gateway::store::parse_curated_row(value).map_err(wrong)
     });
     let rows: Vec<_> = rows.collect::<Result<_, _>>()?;
@@ -182,10 +187,11 @@ async fn sweep(store: Arc<Store>) {
 }
 
 fn greet(address: &str, gateway: &Gateway) {
-    let model = gateway.stands_in.unwrap_or_else(|| gateway.catalog.default_id());
-    let shown = if model == "local.script" { gateway.catalog.default_id() } else { model };
+    let shown = gateway.menu().default_id();
     say(&format!("listening on http://{address}"));
-    say(&format!("  curl -s http://{address}/{shown} -d '{{\"prompt\":\"What does the answer cache do?\"}}'"));
+    say(&format!(
+        "  curl -s http://{address}/{shown} -d '{{\"prompt\":\"What does the answer cache do?\"}}'"
+    ));
     say(&format!(
         "  npx wscat -c ws://{address} -x '{{\"action\":\"sendmessage\",\"prompt\":\"What does the answer cache do?\"}}' -w 2"
     ));

@@ -130,7 +130,8 @@ impl Server {
 /// The whole body, within the limits of size and time.
 async fn read(mut body: Incoming) -> Result<Bytes, Error> {
     let too_large = || {
-        let message = format!("The body is over the limit of {} MB. Send a shorter prompt.", BODY_LIMIT / 1024 / 1024);
+        let message =
+            format!("The body is over the limit of {} MB. Send a shorter prompt.", BODY_LIMIT / 1024 / 1024);
         Error::new(Kind::TooLarge, message)
     };
     let broken = |error: hyper::Error| {

@@ -120,13 +120,17 @@ async fn read(
                     replies.spawn(going);
                 }
             }
-            Ok(Some(Ok(Message::Binary(_)))) => return close(session, CloseCode::Unsupported, "send text").await,
+            Ok(Some(Ok(Message::Binary(_)))) => {
+                return close(session, CloseCode::Unsupported, "send text").await;
+            }
             Ok(Some(Ok(Message::Close(_))) | None) => return None,
             Ok(Some(Ok(_))) => {}
             Ok(Some(Err(SocketError::Capacity(_)))) => {
                 return close(session, CloseCode::Size, "frames hold 32 KB, messages 128 KB").await;
             }
-            Ok(Some(Err(SocketError::Utf8(_)))) => return close(session, CloseCode::Invalid, "send UTF-8").await,
+            Ok(Some(Err(SocketError::Utf8(_)))) => {
+                return close(session, CloseCode::Invalid, "send UTF-8").await;
+            }
             Ok(Some(Err(_))) => return None,
             Err(_) if !replies.is_empty() => {}
             Err(_) => return close(session, CloseCode::Away, "idle for 10 minutes").await,

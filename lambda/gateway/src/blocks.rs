@@ -12,39 +12,20 @@ pub fn assemble(deltas: &[Delta]) -> Vec<Block> {
             (Delta::Text { text: more }, Some(Block::Text { text })) => text.push_str(more),
             (Delta::Text { text }, _) => blocks.push(Block::Text { text: text.clone() }),
             (
-                Delta::Reasoning {
-                    text: more,
-                    signature: end,
-                    redacted: None,
-                },
-                Some(Block::Reasoning {
-                    text,
-                    signature,
-                    redacted: None,
-                }),
+                Delta::Reasoning { text: more, signature: end, redacted: None },
+                Some(Block::Reasoning { text, signature, redacted: None }),
             ) => {
                 text.push_str(more);
                 *signature = signature.take().or_else(|| end.clone());
             }
-            (
-                Delta::Reasoning {
-                    text,
-                    signature,
-                    redacted,
-                },
-                _,
-            ) => blocks.push(Block::Reasoning {
+            (Delta::Reasoning { text, signature, redacted }, _) => blocks.push(Block::Reasoning {
                 text: text.clone(),
                 signature: signature.clone(),
                 redacted: redacted.clone(),
             }),
             (Delta::ToolUse { id, name }, _) => {
                 inputs.push(String::new());
-                blocks.push(Block::ToolUse {
-                    id: id.clone(),
-                    name: name.clone(),
-                    input: Value::Null,
-                });
+                blocks.push(Block::ToolUse { id: id.clone(), name: name.clone(), input: Value::Null });
             }
             (Delta::ToolInput { json }, _) => {
                 if let Some(input) = inputs.last_mut() {
@@ -53,19 +34,13 @@ pub fn assemble(deltas: &[Delta]) -> Vec<Block> {
             }
         }
     }
-    let mut inputs = inputs.into_iter();
-    for block in &mut blocks {
-        if let (Block::ToolUse { input, .. }, Some(json)) = (
-            &mut *block,
-            if matches!(block, Block::ToolUse { .. }) {
-                inputs.next()
-            } else {
-                None
-            },
-        ) {
-            *input =
-                serde_json::from_str(&json).unwrap_or_else(|_| Value::Object(Default::default()));
-        }
+    let tools = blocks.iter_mut().filter_map(|block| match block {
+        Block::ToolUse { input, .. } => Some(input),
+        _ => None,
+    });
+    for (input, json) in tools.zip(inputs) {
+        // An input that is no JSON was cut short; a tool call without its input is told as one.
+        *input = serde_json::from_str(&json).unwrap_or_else(|_| Value::Object(Default::default()));
     }
     blocks
 }
@@ -121,45 +96,19 @@ mod tests {
             reasoning("ing", Some("sig")),
             Delta::text("a"),
             Delta::text("b"),
-            Delta::ToolUse {
-                id: "1".into(),
-                name: "t".into(),
-            },
-            Delta::ToolInput {
-                json: "{\"x\"".into(),
-            },
+            Delta::ToolUse { id: "1".into(), name: "t".into() },
+            Delta::ToolInput { json: "{\"x\"".into() },
             Delta::ToolInput { json: ":1}".into() },
-            Delta::ToolUse {
-                id: "2".into(),
-                name: "u".into(),
-            },
+            Delta::ToolUse { id: "2".into(), name: "u".into() },
         ];
         let blocks = assemble(&deltas);
         assert_eq!(
             blocks[0],
-            Block::Reasoning {
-                text: "thinking".into(),
-                signature: Some("sig".into()),
-                redacted: None
-            }
+            Block::Reasoning { text: "thinking".into(), signature: Some("sig".into()), redacted: None }
         );
         assert_eq!(blocks[1], Block::Text { text: "ab".into() });
-        assert_eq!(
-            blocks[2],
-            Block::ToolUse {
-                id: "1".into(),
-                name: "t".into(),
-                input: json!({"x": 1})
-            }
-        );
-        assert_eq!(
-            blocks[3],
-            Block::ToolUse {
-                id: "2".into(),
-                name: "u".into(),
-                input: json!({})
-            }
-        );
+        assert_eq!(blocks[2], Block::ToolUse { id: "1".into(), name: "t".into(), input: json!({"x": 1}) });
+        assert_eq!(blocks[3], Block::ToolUse { id: "2".into(), name: "u".into(), input: json!({}) });
         assert_eq!(condense(&deltas).len(), 7);
     }
 

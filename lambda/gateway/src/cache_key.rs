@@ -19,11 +19,7 @@ impl Lengths {
     }
 
     fn hex(self) -> String {
-        self.0
-            .finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        self.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
@@ -46,30 +42,16 @@ pub struct Asked<'a> {
 pub fn learned(asked: &Asked<'_>) -> String {
     let request = asked.request;
     let scope = match asked.scope {
-        Some(caller) => Lengths::new("learned v1")
-            .part(b"caller")
-            .part(caller.as_bytes()),
+        Some(caller) => Lengths::new("learned v1").part(b"caller").part(caller.as_bytes()),
         None => Lengths::new("learned v1").part(b"shared"),
     };
     scope
         .part(asked.model.as_bytes())
-        .part(
-            json!([request.system, request.response_schema, request.tool_choice])
-                .to_string()
-                .as_bytes(),
-        )
-        .part(
-            json!([asked.sampling, request.cache.node_id])
-                .to_string()
-                .as_bytes(),
-        )
+        .part(json!([request.system, request.response_schema, request.tool_choice]).to_string().as_bytes())
+        .part(json!([asked.sampling, request.cache.node_id]).to_string().as_bytes())
         .part(json!(request.messages).to_string().as_bytes())
         .part(json!(request.tools).to_string().as_bytes())
-        .part(
-            json!([request.rag_prompt, asked.snapshot])
-                .to_string()
-                .as_bytes(),
-        )
+        .part(json!([request.rag_prompt, asked.snapshot]).to_string().as_bytes())
         .hex()
 }
 
@@ -89,9 +71,7 @@ pub fn fingerprint(request: &Request) -> String {
         request.rag_prompt,
         request.cache,
     ]);
-    Lengths::new("request v1")
-        .part(body.to_string().as_bytes())
-        .hex()
+    Lengths::new("request v1").part(body.to_string().as_bytes()).hex()
 }
 
 #[cfg(test)]
@@ -100,22 +80,11 @@ mod tests {
     use crate::chat::{Caller, Sampling};
     use std::collections::HashSet;
 
-    fn key(
-        change: impl Fn(&mut Request),
-        scope: Option<&str>,
-        model: &str,
-        snapshot: &str,
-    ) -> String {
+    fn key(change: impl Fn(&mut Request), scope: Option<&str>, model: &str, snapshot: &str) -> String {
         let mut request = Request::new(Caller::local(), "prompt", "why?");
         change(&mut request);
         let sampling = request.sampling.clone();
-        learned(&Asked {
-            request: &request,
-            scope,
-            model,
-            sampling: &sampling,
-            snapshot,
-        })
+        learned(&Asked { request: &request, scope, model, sampling: &sampling, snapshot })
     }
 
     #[test]
@@ -130,25 +99,10 @@ mod tests {
             key(|r| r.system = Some("x".into()), Some("a"), "m", "s"),
             key(|r| r.rag_prompt = Some("x".into()), Some("a"), "m", "s"),
             key(|r| r.cache.node_id = Some("x".into()), Some("a"), "m", "s"),
-            key(
-                |r| {
-                    r.sampling = Sampling {
-                        top_k: Some(1),
-                        ..Sampling::default()
-                    }
-                },
-                Some("a"),
-                "m",
-                "s",
-            ),
+            key(|r| r.sampling = Sampling { top_k: Some(1), ..Sampling::default() }, Some("a"), "m", "s"),
             key(|r| r.response_schema = Some(json!({})), Some("a"), "m", "s"),
             key(
-                |r| {
-                    r.messages.push(crate::chat::Message::text(
-                        crate::chat::Role::Assistant,
-                        "x",
-                    ))
-                },
+                |r| r.messages.push(crate::chat::Message::text(crate::chat::Role::Assistant, "x")),
                 Some("a"),
                 "m",
                 "s",
@@ -165,9 +119,6 @@ mod tests {
     #[test]
     fn a_shared_scope_is_no_callers_name() {
         let same = |_: &mut Request| {};
-        assert_ne!(
-            key(same, None, "m", "s"),
-            key(same, Some("shared"), "m", "s")
-        );
+        assert_ne!(key(same, None, "m", "s"), key(same, Some("shared"), "m", "s"));
     }
 }

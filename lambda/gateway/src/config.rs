@@ -62,15 +62,11 @@ impl Settings {
     ///
     /// # Errors
     /// One sentence a wrong setting, all of them at once.
-    pub fn from_vars(
-        vars: impl IntoIterator<Item = (String, String)>,
-    ) -> Result<Settings, Vec<String>> {
+    pub fn from_vars(vars: impl IntoIterator<Item = (String, String)>) -> Result<Settings, Vec<String>> {
         // An empty value is an unset one: `export $(cat .env | xargs)` sets empty strings.
-        let vars = vars
-            .into_iter()
-            .filter(|(_, value)| !value.trim().is_empty());
-        let raw: Raw = envy::from_iter(vars)
-            .map_err(|error| vec![format!("The settings cannot be read: {error}.")])?;
+        let vars = vars.into_iter().filter(|(_, value)| !value.trim().is_empty());
+        let raw: Raw =
+            envy::from_iter(vars).map_err(|error| vec![format!("The settings cannot be read: {error}.")])?;
         let mut wrong = Wrong::default();
         let settings = Settings {
             default_model: raw.default_model,
@@ -84,14 +80,9 @@ impl Settings {
             default_temp: wrong.temperature(raw.default_temp),
             cache_shared: wrong.choice("CACHE_SCOPE", raw.cache_scope, ["caller", "shared"]),
             answer_cache: !wrong.choice("ANSWER_CACHE", raw.answer_cache, ["on", "off"]),
-            stop_on_disconnect: wrong.choice(
-                "ON_DISCONNECT",
-                raw.on_disconnect,
-                ["finish", "stop"],
-            ),
+            stop_on_disconnect: wrong.choice("ON_DISCONNECT", raw.on_disconnect, ["finish", "stop"]),
             push_interval: wrong.millis("PUSH_INTERVAL_MS", raw.push_interval_ms, 0, 0..=10_000),
-            max_running_per_caller: wrong
-                .optional("MAX_RUNNING_PER_CALLER", raw.max_running_per_caller),
+            max_running_per_caller: wrong.optional("MAX_RUNNING_PER_CALLER", raw.max_running_per_caller),
             allowed_origins: list(raw.allowed_origins),
             region: raw.region_id.or(raw.aws_region),
             retrieval_timeout: wrong.millis(
@@ -103,21 +94,13 @@ impl Settings {
             retrieval_k: wrong.number("RETRIEVAL_K", raw.retrieval_k, 4, 1..=50),
             jobs_concurrency: wrong.number("JOBS_CONCURRENCY", raw.jobs_concurrency, 10, 1..=1_000),
         };
-        if wrong.0.is_empty() {
-            Ok(settings)
-        } else {
-            Err(wrong.0)
-        }
+        if wrong.0.is_empty() { Ok(settings) } else { Err(wrong.0) }
     }
 }
 
 fn list(text: Option<String>) -> Vec<String> {
     let text = text.unwrap_or_default();
-    text.split(',')
-        .map(str::trim)
-        .filter(|item| !item.is_empty())
-        .map(str::to_owned)
-        .collect()
+    text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
 }
 
 /// The sentences about wrong settings, gathered while reading on with the default.
@@ -140,9 +123,7 @@ impl Wrong {
             Ok(number) if range.contains(&number) => number,
             _ => {
                 let (least, most) = (range.start(), range.end());
-                self.0.push(format!(
-                    "{name} must be a whole number from {least} to {most}, not \"{text}\"."
-                ));
+                self.0.push(format!("{name} must be a whole number from {least} to {most}, not \"{text}\"."));
                 default
             }
         }
@@ -159,8 +140,7 @@ impl Wrong {
     }
 
     fn optional(&mut self, name: &str, text: Option<String>) -> Option<usize> {
-        text.is_some()
-            .then(|| self.number(name, text, 1, 1..=1_000_000))
+        text.is_some().then(|| self.number(name, text, 1, 1..=1_000_000))
     }
 
     fn temperature(&mut self, text: Option<String>) -> Option<f32> {
@@ -168,7 +148,9 @@ impl Wrong {
         match text.trim().parse::<f32>() {
             Ok(number) if (0.0..=1.0).contains(&number) => Some(number),
             _ => {
-                self.0.push(format!("DEFAULT_TEMP must be a number from 0 to 1, not \"{text}\": no model takes more."));
+                self.0.push(format!(
+                    "DEFAULT_TEMP must be a number from 0 to 1, not \"{text}\": no model takes more."
+                ));
                 None
             }
         }
@@ -179,10 +161,7 @@ impl Wrong {
         let Some(text) = text else { return false };
         let word = text.trim().to_ascii_lowercase();
         if word != words[0] && word != words[1] {
-            self.0.push(format!(
-                "{name} must be \"{}\" or \"{}\", not \"{text}\".",
-                words[0], words[1]
-            ));
+            self.0.push(format!("{name} must be \"{}\" or \"{}\", not \"{text}\".", words[0], words[1]));
         }
         word == words[1]
     }
@@ -193,10 +172,7 @@ mod tests {
     use super::*;
 
     fn read(vars: &[(&str, &str)]) -> Result<Settings, Vec<String>> {
-        Settings::from_vars(
-            vars.iter()
-                .map(|(name, value)| (name.to_string(), value.to_string())),
-        )
+        Settings::from_vars(vars.iter().map(|(name, value)| (name.to_string(), value.to_string())))
     }
 
     #[test]
@@ -210,10 +186,7 @@ mod tests {
     #[test]
     fn the_seeds_default_temperature_of_4096_is_refused_by_name() {
         let wrong = read(&[("DEFAULT_TEMP", "4096"), ("CACHE_SCOPE", "everyone")]).unwrap_err();
-        assert!(
-            wrong[0].contains("DEFAULT_TEMP") && wrong[1].contains("CACHE_SCOPE"),
-            "{wrong:?}"
-        );
+        assert!(wrong[0].contains("DEFAULT_TEMP") && wrong[1].contains("CACHE_SCOPE"), "{wrong:?}");
     }
 
     #[test]

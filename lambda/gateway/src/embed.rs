@@ -7,54 +7,31 @@ use crate::error::{Error, Kind};
 use crate::flight::past_deadline;
 use crate::gateway::Gateway;
 use crate::model::Embedding;
-use crate::model::catalog::{Api, LegacyShape};
-use crate::plan::choose;
+use crate::model::catalog::LegacyShape;
 use crate::telemetry;
 use std::time::Instant;
 use tokio::time::timeout;
 
 impl Gateway {
-    /// Is it an embedding model?
+    /// Is it an embedding model that is offered?
     pub fn is_embedding(&self, asked: &str) -> bool {
-        let choice = choose(&self.catalog, &self.settings, asked);
-        choice.is_ok_and(|choice| choice.entry.embedding.is_some())
+        self.menu().choose(Some(asked)).is_ok_and(|choice| choice.entry.embedding.is_some())
     }
 
     /// Embeds a text.
     ///
     /// # Errors
     /// `model_not_found` where the model cannot be reached from here; the provider's errors.
-    pub async fn embed(
-        &self,
-        caller: &Caller,
-        asked: &str,
-        text: &str,
-    ) -> Result<Embedding, Error> {
-        let choice = choose(&self.catalog, &self.settings, asked)?;
-        let local = choice.entry.api == Api::LocalEmbedding;
-        if local != self.stands_in.is_some() {
-            let message = if local {
-                "This embedding is computed without Bedrock. Ask a gateway that runs with --model extractive, or choose another model."
-            } else {
-                "Embedding models are never replaced by others, because vectors of two models do not go together. \
-                 Run with --model bedrock, or ask for local.hashed-embedding-256."
-            };
-            return Err(Error::new(Kind::ModelNotFound, message));
-        }
+    pub async fn embed(&self, caller: &Caller, asked: &str, text: &str) -> Result<Embedding, Error> {
+        let choice = self.menu().choose(Some(asked))?;
         if tokens(text) > u64::from(choice.entry.window) {
-            let message = format!(
-                "The text is over the model's window of {} tokens. Split it.",
-                choice.entry.window
-            );
+            let message =
+                format!("The text is over the model's window of {} tokens. Split it.", choice.entry.window);
             return Err(Error::new(Kind::TooLarge, message));
         }
         let begun = Instant::now();
-        let embedding = timeout(
-            SILENT_LIMIT,
-            self.embedder
-                .embed(choice.invoke_id.clone(), text.to_owned()),
-        )
-        .await;
+        let embedding =
+            timeout(SILENT_LIMIT, self.embedder.embed(choice.invoke_id.clone(), text.to_owned())).await;
         let embedding = embedding.map_err(|_| past_deadline())?;
         telemetry::embedded(caller, &choice.entry.id, begun.elapsed(), &embedding);
         embedding
@@ -62,11 +39,6 @@ impl Gateway {
 
     /// The answer shape that clients of this old id expect, if a special one.
     pub fn legacy_shape(&self, asked: &str) -> Option<LegacyShape> {
-        self.catalog
-            .choose(
-                asked,
-                self.settings.region.as_deref().unwrap_or("us-east-1"),
-            )?
-            .legacy_shape
+        self.catalog.choose(asked, self.settings.region.as_deref().unwrap_or("us-east-1"))?.legacy_shape
     }
 }

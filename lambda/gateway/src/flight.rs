@@ -3,8 +3,8 @@
 //! Identical questions asked at once share one flight. Each reply that takes part holds a [`Seat`];
 //! when the last seat is given up before the end, the model is stopped.
 
-use crate::chat::{Delta, StopReason, Usage};
 use crate::error::{Error, Kind};
+use crate::log::{Landing, Log};
 use crate::model::{Ask, Model, Part};
 use crate::reply::lock;
 use futures_util::StreamExt;
@@ -12,129 +12,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
-use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
-
-/// How a generation ended.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Landing {
-    /// The model's stop reason, or why there is none.
-    pub outcome: Result<StopReason, Error>,
-    /// What the model said it cost.
-    pub usage: Option<Usage>,
-}
-
-/// The deltas of one generation, in order, and its landing.
-pub struct Log {
-    inner: Mutex<Inner>,
-    landed: CancellationToken,
-}
-
-#[derive(Default)]
-struct Inner {
-    deltas: Vec<Delta>,
-    text_bytes: usize,
-    landing: Option<Landing>,
-    bells: Vec<Arc<Notify>>,
-    first: Option<std::time::Instant>,
-}
-
-impl Log {
-    /// An empty log.
-    pub fn new() -> Arc<Log> {
-        Arc::new(Log {
-            inner: Mutex::default(),
-            landed: CancellationToken::new(),
-        })
-    }
-
-    /// A log that is complete: a cached or stored answer.
-    pub fn of(deltas: Vec<Delta>) -> Arc<Log> {
-        let log = Log::new();
-        let mut inner = lock(&log.inner);
-        inner.text_bytes = deltas.iter().map(size).sum();
-        inner.deltas = deltas;
-        drop(inner);
-        log
-    }
-
-    /// Appends and rings everyone who waits.
-    pub fn push(&self, delta: Delta) {
-        let mut inner = lock(&self.inner);
-        inner.first.get_or_insert_with(std::time::Instant::now);
-        inner.text_bytes += size(&delta);
-        inner.deltas.push(delta);
-        inner.bells.iter().for_each(|bell| bell.notify_waiters());
-    }
-
-    /// The deltas after number `seq`.
-    pub fn after(&self, seq: u64) -> Vec<Delta> {
-        let inner = lock(&self.inner);
-        let from = usize::try_from(seq)
-            .unwrap_or(usize::MAX)
-            .min(inner.deltas.len());
-        inner.deltas[from..].to_vec()
-    }
-
-    /// How many deltas there are.
-    pub fn len(&self) -> u64 {
-        lock(&self.inner).deltas.len() as u64
-    }
-
-    /// No delta yet?
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Bytes of all deltas, for an estimate of tokens.
-    pub fn text_bytes(&self) -> usize {
-        lock(&self.inner).text_bytes
-    }
-
-    /// When the first delta came.
-    pub fn first(&self) -> Option<std::time::Instant> {
-        lock(&self.inner).first
-    }
-
-    /// From now on `bell` rings at every delta.
-    pub fn ring(&self, bell: &Arc<Notify>) {
-        lock(&self.inner).bells.push(bell.clone());
-    }
-
-    /// Ready when the generation has ended; at once for an ended one.
-    pub async fn landing(&self) -> Landing {
-        self.landed.cancelled().await;
-        let landing = lock(&self.inner).landing.clone();
-        landing.unwrap_or(Landing {
-            outcome: Err(Error::internal("a flight without a landing")),
-            usage: None,
-        })
-    }
-
-    /// Has the generation failed? Nobody should join it any more.
-    fn has_failed(&self) -> bool {
-        lock(&self.inner)
-            .landing
-            .as_ref()
-            .is_some_and(|landing| landing.outcome.is_err())
-    }
-
-    /// Ends the log.
-    pub fn land(&self, landing: Landing) {
-        lock(&self.inner).landing.get_or_insert(landing);
-        self.landed.cancel();
-    }
-}
-
-/// Bytes of a delta, as the caller sees them.
-fn size(delta: &Delta) -> usize {
-    match delta {
-        Delta::Text { text } | Delta::Reasoning { text, .. } => text.len(),
-        Delta::ToolUse { name, .. } => name.len(),
-        Delta::ToolInput { json } => json.len(),
-    }
-}
 
 /// A place in a flight. The model stops when the last one is dropped.
 #[derive(Clone)]
@@ -156,8 +35,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.stop.cancel();
         if let Some(key) = &self.key {
-            lock(&self.flights.shared)
-                .retain(|known, (_, place)| known != key || place.strong_count() > 0);
+            lock(&self.flights.shared).retain(|known, (_, place)| known != key || place.strong_count() > 0);
         }
     }
 }
@@ -192,9 +70,7 @@ impl Flights {
         };
         // The upgraded place may be the last one: it must not drop, and lock again, in here.
         let mut shared = lock(&self.shared);
-        let known = shared
-            .get(key)
-            .map(|(log, place)| (log.clone(), place.upgrade()));
+        let known = shared.get(key).map(|(log, place)| (log.clone(), place.upgrade()));
         let failed = match known {
             Some((log, Some(place))) if !log.has_failed() => {
                 drop(shared);
@@ -203,10 +79,7 @@ impl Flights {
             other => other,
         };
         let seat = self.depart(Some(key.to_owned()), departure());
-        shared.insert(
-            key.to_owned(),
-            (seat.log.clone(), Arc::downgrade(&seat._place)),
-        );
+        shared.insert(key.to_owned(), (seat.log.clone(), Arc::downgrade(&seat._place)));
         drop(shared);
         drop(failed);
         (seat, false)
@@ -229,23 +102,13 @@ impl Flights {
             };
             flying.land(landing);
         });
-        Seat {
-            log,
-            _place: Arc::new(Place {
-                stop,
-                flights: self.clone(),
-                key,
-            }),
-        }
+        Seat { log, _place: Arc::new(Place { stop, flights: self.clone(), key }) }
     }
 }
 
 fn abandoned() -> Landing {
     let error = Error::new(Kind::Cancelled, "Nobody waits for this answer any more.");
-    Landing {
-        outcome: Err(error),
-        usage: None,
-    }
+    Landing { outcome: Err(error), usage: None }
 }
 
 /// Tries after the first, and the longest wait before one: beyond it the caller decides.
@@ -254,21 +117,13 @@ const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// Asks the model, again where that is safe, and writes what it says into the log.
 async fn fly(departure: Departure, log: &Log) -> Landing {
-    let Departure {
-        model,
-        ask,
-        deadline,
-    } = departure;
+    let Departure { model, ask, deadline } = departure;
     let mut attempt = 0;
     loop {
-        let landing =
-            match timeout_at(deadline, attempt_once(model.as_ref(), ask.clone(), log)).await {
-                Ok(landing) => landing,
-                Err(_) => Landing {
-                    outcome: Err(past_deadline()),
-                    usage: None,
-                },
-            };
+        let landing = match timeout_at(deadline, attempt_once(model.as_ref(), ask.clone(), log)).await {
+            Ok(landing) => landing,
+            Err(_) => Landing { outcome: Err(past_deadline()), usage: None },
+        };
         let Err(error) = &landing.outcome else {
             return landing;
         };
@@ -278,11 +133,7 @@ async fn fly(departure: Departure, log: &Log) -> Landing {
         if !log.is_empty() || Instant::now() + wait >= deadline {
             return landing;
         }
-        tracing::info!(
-            code = error.kind.code(),
-            attempt,
-            "retrying before the first token"
-        );
+        tracing::info!(code = error.kind.code(), attempt, "retrying before the first token");
         sleep(wait).await;
         attempt += 1;
     }
@@ -294,10 +145,7 @@ async fn attempt_once(model: &dyn Model, ask: Ask, log: &Log) -> Landing {
     let mut parts = match model.ask(ask).await {
         Ok(parts) => parts,
         Err(error) => {
-            return Landing {
-                outcome: Err(error),
-                usage,
-            };
+            return Landing { outcome: Err(error), usage };
         }
     };
     while let Some(part) = parts.next().await {
@@ -311,17 +159,11 @@ async fn attempt_once(model: &dyn Model, ask: Ask, log: &Log) -> Landing {
                 break;
             }
             Err(error) => {
-                return Landing {
-                    outcome: Err(error),
-                    usage,
-                };
+                return Landing { outcome: Err(error), usage };
             }
         }
     }
-    Landing {
-        outcome: stop.ok_or_else(cut_short),
-        usage,
-    }
+    Landing { outcome: stop.ok_or_else(cut_short), usage }
 }
 
 /// The error of a deadline, for the flight and for the reply.
@@ -333,19 +175,13 @@ pub fn past_deadline() -> Error {
 }
 
 fn cut_short() -> Error {
-    Error::new(
-        Kind::UpstreamError,
-        "The model's stream was cut off before its end. Ask again.",
-    )
+    Error::new(Kind::UpstreamError, "The model's stream was cut off before its end. Ask again.")
 }
 
 /// How long to wait before the next try, or `None` to give up. Jitter comes from the clock: it only
 /// has to differ between processes.
 fn wait_before_retry(error: &Error, attempt: u32) -> Option<Duration> {
-    let again = matches!(
-        error.kind,
-        Kind::Throttled | Kind::Unavailable | Kind::UpstreamError
-    );
+    let again = matches!(error.kind, Kind::Throttled | Kind::Unavailable | Kind::UpstreamError);
     if !again || attempt >= RETRIES {
         return None;
     }
@@ -353,15 +189,14 @@ fn wait_before_retry(error: &Error, attempt: u32) -> Option<Duration> {
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |now| now.subsec_nanos());
     let jitter = Duration::from_millis(u64::from(nanos / 1000 % 100));
-    let wait = error
-        .retry_after
-        .unwrap_or(Duration::from_millis(100 << attempt) + jitter);
+    let wait = error.retry_after.unwrap_or(Duration::from_millis(100 << attempt) + jitter);
     (wait <= LONGEST_WAIT).then_some(wait)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chat::{Delta, StopReason};
     use crate::model::Parts;
     use futures_util::future::BoxFuture;
     use futures_util::stream;
@@ -384,11 +219,7 @@ mod tests {
 
     fn departure(plays: Vec<Vec<Result<Part, Error>>>) -> Departure {
         let deadline = Instant::now() + Duration::from_secs(60);
-        Departure {
-            model: Arc::new(Plays(Mutex::new(plays))),
-            ask: Ask::default(),
-            deadline,
-        }
+        Departure { model: Arc::new(Plays(Mutex::new(plays))), ask: Ask::default(), deadline }
     }
 
     fn text(text: &str) -> Result<Part, Error> {
@@ -451,12 +282,9 @@ mod tests {
         drop(one);
         let log = two.log.clone();
         tokio::task::yield_now().await;
-        assert!(!log.landed.is_cancelled(), "one still waits for it");
+        assert!(!log.has_landed(), "one still waits for it");
         drop(two);
-        assert_eq!(
-            log.landing().await.outcome.unwrap_err().kind,
-            Kind::Cancelled
-        );
+        assert_eq!(log.landing().await.outcome.unwrap_err().kind, Kind::Cancelled);
         assert_eq!(flights.started(), 1);
     }
 }

@@ -2,25 +2,26 @@
 //!
 //! [`Gateway::prepare`] is the one place that knows the order of the rooms.
 
-use crate::cache_key::{self, Asked};
+use crate::cache_key;
 use crate::chat::{CacheOutcome, Event, Request, Started, Usage, new_id};
 use crate::config::Settings;
 use crate::error::Error;
-use crate::flight::{Departure, Flights, Landing, Log, Seat, past_deadline};
+use crate::flight::{Departure, Flights, Seat, past_deadline};
 use crate::keep::{Done, GATHER, Keeper};
 use crate::live::{Admitted, Live};
+use crate::log::{Landing, Log};
 use crate::model::catalog::Catalog;
 use crate::model::{Embedder, Model};
-use crate::plan::Plan;
+use crate::plan::{Menu, Plan};
 use crate::reply::Reply;
-use crate::retrieval::{Passage, Retrieval};
-use crate::store::{AnswerKeys, ReplyKey, Store, StoredAnswer, Turn};
+use crate::retrieval::Retrieval;
+use crate::store::{ReplyKey, Store, StoredAnswer};
 use crate::telemetry;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 
 /// The engine and the rooms that it was given.
 pub struct Gateway {
@@ -80,16 +81,9 @@ impl Gateway {
     /// `throttled`, `conflict`, `unavailable`. Everything later is the reply's terminal.
     pub async fn answer(self: &Arc<Gateway>, request: Request) -> Result<Arc<Reply>, Error> {
         let plan = self.plan(&request)?;
-        let fingerprint = if request.id_given {
-            cache_key::fingerprint(&request)
-        } else {
-            String::new()
-        };
+        let fingerprint = if request.id_given { cache_key::fingerprint(&request) } else { String::new() };
         let cap = self.settings.max_running_per_caller;
-        match self
-            .live
-            .admit(&request.caller, &request.id, &fingerprint, cap)?
-        {
+        match self.live.admit(&request.caller, &request.id, &fingerprint, cap)? {
             Admitted::Running(reply) => Ok(reply),
             Admitted::New(reply) => {
                 tokio::spawn(self.clone().run(request, plan, reply.clone()));
@@ -103,12 +97,12 @@ impl Gateway {
     /// # Errors
     /// `invalid_request`, `model_not_found`, `too_large`.
     pub fn plan(&self, request: &Request) -> Result<Plan, Error> {
-        Plan::new(&self.catalog, &self.settings, self.default_model(), request)
+        Plan::new(self.menu(), request)
     }
 
-    fn default_model(&self) -> &str {
-        let default = self.settings.default_model.as_deref().or(self.stands_in);
-        default.unwrap_or(self.catalog.default_id())
+    /// The models on offer.
+    pub fn menu(&self) -> Menu<'_> {
+        Menu { catalog: &self.catalog, settings: &self.settings, stands_in: self.stands_in }
     }
 
     /// One reply from its beginning to its terminal.
@@ -118,10 +112,7 @@ impl Gateway {
             Ok(false) => return self.live.remove(&reply),
             Err(error) => {
                 self.live.remove(&reply);
-                return reply.end(Event::Failed {
-                    error,
-                    usage: Usage::default(),
-                });
+                return reply.end(Event::Failed { error, usage: Usage::default() });
             }
         }
         let end = self.lead(&request, &plan, &reply).await;
@@ -143,10 +134,7 @@ impl Gateway {
             Ok(ready) => (ready, None),
             Err(error) => (
                 Ready::nothing(request, self.name(plan)),
-                Some(Event::Failed {
-                    error,
-                    usage: Usage::default(),
-                }),
+                Some(Event::Failed { error, usage: Usage::default() }),
             ),
         };
         let keeper = self.store.clone().map(|store| {
@@ -162,30 +150,18 @@ impl Gateway {
         });
         let end = match failed {
             Some(end) => (end, Log::new(), 0),
-            None => {
-                self.follow(plan, reply, &mut ready, keeper.as_ref(), deadline)
-                    .await
-            }
+            None => self.follow(plan, reply, &mut ready, keeper.as_ref(), deadline).await,
         };
         self.keep(request, &ready, keeper, end).await
     }
 
     /// The order of the rooms: what is known, asked before?, what belongs to it, ask.
-    async fn prepare(
-        &self,
-        request: &Request,
-        plan: &Plan,
-        deadline: Instant,
-    ) -> Result<Ready, Error> {
+    async fn prepare(&self, request: &Request, plan: &Plan, deadline: Instant) -> Result<Ready, Error> {
         let mut stages = Stages::new();
         let history = self.history(request, plan).await;
         stages.mark("history");
 
-        let snapshot = self
-            .retrieval
-            .as_ref()
-            .map(|retrieval| retrieval.snapshot())
-            .unwrap_or_default();
+        let snapshot = self.retrieval.as_ref().map(|retrieval| retrieval.snapshot()).unwrap_or_default();
         let key = self.cache_key(request, plan, &snapshot, &history);
         let (known, cache) = self.asked_before(request, key.as_deref(), &history).await;
         stages.mark("cache");
@@ -220,114 +196,13 @@ impl Gateway {
         started.sources = asking.sources;
 
         let model = self.model.clone();
-        let (seat, shared) = self.flights.board(key.as_deref(), || Departure {
-            model,
-            ask: asking.ask,
-            deadline,
-        });
+        let (seat, shared) =
+            self.flights.board(key.as_deref(), || Departure { model, ask: asking.ask, deadline });
         if shared {
             started.cache = CacheOutcome::Shared;
         }
         started.timings = stages.done();
-        Ok(Ready {
-            started,
-            source: Source::Flight(seat),
-            key,
-            shared,
-            seen: (seen_last, asking.first_kept),
-        })
-    }
-
-    /// The caller's earlier turns of this conversation. A store that is down is a gap, not an error.
-    async fn history(&self, request: &Request, plan: &Plan) -> Vec<Turn> {
-        let (Some(store), Some(chat_id), true) = (&self.store, &request.chat_id, request.keep_chat)
-        else {
-            return Vec::new();
-        };
-        let bytes = usize::try_from(plan.room() * 4).unwrap_or(usize::MAX);
-        let turns = store.turns(&request.caller, chat_id, bytes).await;
-        turns.unwrap_or_else(|error| {
-            self.store_failed(&request.id, &error);
-            Vec::new()
-        })
-    }
-
-    fn cache_key(
-        &self,
-        request: &Request,
-        plan: &Plan,
-        snapshot: &str,
-        history: &[Turn],
-    ) -> Option<String> {
-        if !self.settings.answer_cache || !history.is_empty() {
-            return None;
-        }
-        let scope = (!self.settings.cache_shared).then_some(request.caller.0.as_str());
-        let model = format!(
-            "{}/{}",
-            self.stands_in.unwrap_or_default(),
-            plan.choice.invoke_id
-        );
-        Some(cache_key::learned(&Asked {
-            request,
-            scope,
-            model: &model,
-            sampling: &plan.sampling,
-            snapshot,
-        }))
-    }
-
-    async fn asked_before(
-        &self,
-        request: &Request,
-        key: Option<&str>,
-        history: &[Turn],
-    ) -> (Option<StoredAnswer>, CacheOutcome) {
-        let Some(store) = self.store.as_ref().filter(|_| self.settings.answer_cache) else {
-            return (None, CacheOutcome::Off);
-        };
-        if request.cache.invalidate || !history.is_empty() {
-            return (None, CacheOutcome::Bypass);
-        }
-        let keys = AnswerKeys {
-            prompt: request
-                .is_bare_question()
-                .then(|| request.question().to_owned()),
-            node_id: request.cache.node_id.clone(),
-            learned: key.map(str::to_owned),
-        };
-        match store.find_answer(&keys).await {
-            Ok(Some(known)) => (Some(known), CacheOutcome::Hit),
-            Ok(None) => (None, CacheOutcome::Miss),
-            Err(error) => {
-                self.store_failed(&request.id, &error);
-                (None, CacheOutcome::Off)
-            }
-        }
-    }
-
-    /// The passages for a question; `None` where search is down or slow.
-    async fn search(&self, request: &Request) -> Option<Vec<Passage>> {
-        let Some(retrieval) = &self.retrieval else {
-            return Some(Vec::new());
-        };
-        let query = request.rag_prompt.as_deref().unwrap_or(request.question());
-        let search = retrieval.search(query, self.settings.retrieval_k);
-        let found = timeout(self.settings.retrieval_timeout, search).await;
-        match found {
-            Ok(Ok(passages)) => Some(passages),
-            Ok(Err(error)) => {
-                tracing::warn!(request_id = request.id, %error, "answering without retrieval");
-                None
-            }
-            Err(_) => {
-                tracing::warn!(
-                    request_id = request.id,
-                    "answering without retrieval: it took too long"
-                );
-                None
-            }
-        }
+        Ok(Ready { started, source: Source::Flight(seat), key, shared, seen: (seen_last, asking.first_kept) })
     }
 
     /// Lets the answer flow until it ends by itself, by its deadline or because it was stopped.
@@ -342,10 +217,7 @@ impl Gateway {
         let log = match &ready.source {
             Source::Over => {
                 return (
-                    Event::Failed {
-                        error: Error::internal("nothing to follow"),
-                        usage: Usage::default(),
-                    },
+                    Event::Failed { error: Error::internal("nothing to follow"), usage: Usage::default() },
                     Log::new(),
                     0,
                 );
@@ -353,10 +225,8 @@ impl Gateway {
             Source::Known(known) => {
                 let log = Log::of(known.deltas.clone());
                 reply.start(ready.started.clone(), log.clone());
-                let end = Event::Completed {
-                    stop_reason: known.stop_reason.clone(),
-                    usage: Usage::default(),
-                };
+                let end =
+                    Event::Completed { stop_reason: known.stop_reason.clone(), usage: Usage::default() };
                 return (end, log, 0);
             }
             Source::Flight(seat) => seat.log.clone(),
@@ -408,13 +278,7 @@ impl Gateway {
             }
             _ => None,
         };
-        let done = Done {
-            request,
-            all: &all,
-            written,
-            end: &end,
-            learned,
-        };
+        let done = Done { request, all: &all, written, end: &end, learned };
         match keeper.finish(done).await {
             Ok(event) => event,
             Err(error) => {
@@ -434,11 +298,6 @@ impl Gateway {
     fn name(&self, plan: &Plan) -> String {
         self.stands_in.unwrap_or(&plan.choice.entry.id).to_owned()
     }
-
-    /// The models that may be asked for.
-    pub fn models(&self) -> Vec<String> {
-        crate::plan::allowed(&self.catalog, &self.settings)
-    }
 }
 
 impl Ready {
@@ -454,13 +313,7 @@ impl Ready {
             ignored: Vec::new(),
             timings: BTreeMap::new(),
         };
-        Ready {
-            started,
-            source: Source::Over,
-            key: None,
-            shared: false,
-            seen: (0, 0),
-        }
+        Ready { started, source: Source::Over, key: None, shared: false, seen: (0, 0) }
     }
 }
 
@@ -493,16 +346,12 @@ struct Stages {
 
 impl Stages {
     fn new() -> Stages {
-        Stages {
-            last: std::time::Instant::now(),
-            marks: BTreeMap::new(),
-        }
+        Stages { last: std::time::Instant::now(), marks: BTreeMap::new() }
     }
 
     fn mark(&mut self, stage: &'static str) {
         let now = std::time::Instant::now();
-        self.marks
-            .insert(stage, (now - self.last).as_secs_f64() * 1e3);
+        self.marks.insert(stage, (now - self.last).as_secs_f64() * 1e3);
         self.last = now;
     }
 

@@ -2,7 +2,7 @@
 
 use crate::blocks::{assemble, condense};
 use crate::chat::{Delta, Event, Request, Started};
-use crate::flight::Log;
+use crate::log::Log;
 use crate::store::{Finish, Finished, Flush, ReplyKey, Store, StoredAnswer, Turn};
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,9 +98,7 @@ impl Keeper {
             sources: self.started.sources.clone(),
             curated: false,
         });
-        let kept = usize::try_from(done.written)
-            .unwrap_or(usize::MAX)
-            .min(done.all.len());
+        let kept = usize::try_from(done.written).unwrap_or(usize::MAX).min(done.all.len());
         let finish = Finish {
             key: &self.key,
             fingerprint: self.fingerprint.as_deref(),
@@ -109,11 +107,7 @@ impl Keeper {
             deltas: &done.all[kept..],
             end: done.end,
             turn: turn.as_ref(),
-            learned: done
-                .learned
-                .as_ref()
-                .map(|(key, _)| key.as_str())
-                .zip(stored.as_ref()),
+            learned: done.learned.as_ref().map(|(key, _)| key.as_str()).zip(stored.as_ref()),
         };
         Ok(match self.store.finish(finish).await? {
             Finished::Stored => done.end.clone(),

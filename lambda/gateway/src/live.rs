@@ -120,11 +120,8 @@ pub fn conflict() -> Error {
 }
 
 fn closing() -> Error {
-    Error::new(
-        Kind::Unavailable,
-        "The gateway is shutting down. Ask again in a moment.",
-    )
-    .after(Some(Duration::from_secs(1)))
+    Error::new(Kind::Unavailable, "The gateway is shutting down. Ask again in a moment.")
+        .after(Some(Duration::from_secs(1)))
 }
 
 #[cfg(test)]
@@ -139,14 +136,8 @@ mod tests {
     fn the_same_request_attaches_and_another_one_of_the_same_id_conflicts() {
         let live = Live::default();
         assert!(matches!(admit(&live, "a", "1", "x"), Ok(Admitted::New(_))));
-        assert!(matches!(
-            admit(&live, "a", "1", "x"),
-            Ok(Admitted::Running(_))
-        ));
-        assert_eq!(
-            admit(&live, "a", "1", "y").err().map(|error| error.kind),
-            Some(Kind::Conflict)
-        );
+        assert!(matches!(admit(&live, "a", "1", "x"), Ok(Admitted::Running(_))));
+        assert_eq!(admit(&live, "a", "1", "y").err().map(|error| error.kind), Some(Kind::Conflict));
         assert!(
             matches!(admit(&live, "b", "1", "y"), Ok(Admitted::New(_))),
             "another caller's id is another reply"
@@ -156,14 +147,9 @@ mod tests {
     #[test]
     fn a_caller_past_the_cap_is_throttled_until_a_reply_ends() {
         let live = Live::default();
-        let Ok(Admitted::New(first)) = admit(&live, "a", "1", "") else {
-            panic!()
-        };
+        let Ok(Admitted::New(first)) = admit(&live, "a", "1", "") else { panic!() };
         assert!(admit(&live, "a", "2", "").is_ok());
-        assert_eq!(
-            admit(&live, "a", "3", "").err().map(|error| error.kind),
-            Some(Kind::Throttled)
-        );
+        assert_eq!(admit(&live, "a", "3", "").err().map(|error| error.kind), Some(Kind::Throttled));
         live.remove(&first);
         assert!(admit(&live, "a", "3", "").is_ok());
         assert!(live.find(&Caller("a".into()), "1").is_none());
@@ -172,9 +158,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn closing_refuses_new_work_and_stops_what_does_not_end() {
         let live = Arc::new(Live::default());
-        let Ok(Admitted::New(reply)) = admit(&live, "a", "1", "") else {
-            panic!()
-        };
+        let Ok(Admitted::New(reply)) = admit(&live, "a", "1", "") else { panic!() };
         let running = {
             let (live, reply) = (live.clone(), reply.clone());
             tokio::spawn(async move {
@@ -185,9 +169,6 @@ mod tests {
         };
         live.close(Duration::from_secs(8)).await;
         assert_eq!(running.await.unwrap(), Kind::Unavailable);
-        assert_eq!(
-            admit(&live, "a", "2", "").err().map(|error| error.kind),
-            Some(Kind::Unavailable)
-        );
+        assert_eq!(admit(&live, "a", "2", "").err().map(|error| error.kind), Some(Kind::Unavailable));
     }
 }

@@ -31,14 +31,9 @@ impl Plan {
     ///
     /// # Errors
     /// `model_not_found`, `invalid_request`, `too_large`.
-    pub fn new(
-        catalog: &Catalog,
-        settings: &Settings,
-        default: &str,
-        request: &Request,
-    ) -> Result<Plan, Error> {
-        let asked = request.model.as_deref().unwrap_or(default);
-        let choice = choose(catalog, settings, asked)?;
+    pub fn new(menu: Menu<'_>, request: &Request) -> Result<Plan, Error> {
+        let settings = menu.settings;
+        let choice = menu.choose(request.model.as_deref())?;
         if !matches!(choice.entry.api, Api::Converse | Api::Local) {
             let message = format!(
                 "{} is no model that answers. Post a text to it on /{{modelId}} to embed it.",
@@ -53,29 +48,17 @@ impl Plan {
         let (sampling, dropped) = choice.entry.fit(sampling);
         let mut ignored = request.ignored.clone();
         ignored.extend(dropped);
-        let tokens = request.messages.iter().map(message_tokens).sum::<u64>()
+        let size = request.messages.iter().map(message_tokens).sum::<u64>()
             + request.system.as_deref().map_or(0, tokens)
-            + request
-                .tools
-                .iter()
-                .map(|tool| crate::blocks::tokens(&tool.schema.to_string()))
-                .sum::<u64>();
-        let plan = Plan {
-            choice,
-            sampling,
-            ignored,
-            tokens,
-        };
-        if tokens > plan.room() {
+            + request.tools.iter().map(|tool| tokens(&tool.schema.to_string())).sum::<u64>();
+        let plan = Plan { choice, sampling, ignored, tokens: size };
+        if size > plan.room() {
             let window = plan.choice.entry.window;
             let message = format!(
-                "The prompt has about {tokens} tokens; the window of {} is {window}, the answer included. Shorten it.",
+                "The prompt has about {size} tokens; the window of {} is {window}, the answer included. Shorten it.",
                 plan.choice.entry.id
             );
-            return Err(Error {
-                param: Some("prompt".into()),
-                ..Error::new(Kind::TooLarge, message)
-            });
+            return Err(Error { param: Some("prompt".into()), ..Error::new(Kind::TooLarge, message) });
         }
         Ok(plan)
     }
@@ -98,9 +81,7 @@ impl Plan {
             sources = used;
             replace_question(&mut own, framed);
         }
-        let left = self
-            .room()
-            .saturating_sub(own.iter().map(message_tokens).sum());
+        let left = self.room().saturating_sub(own.iter().map(message_tokens).sum());
         let kept = fit(history, left);
         let mut messages: Vec<Message> = kept.iter().flat_map(|turn| turn_messages(turn)).collect();
         let stored_messages = messages.len();
@@ -118,11 +99,7 @@ impl Plan {
             passages,
             question,
         };
-        Asking {
-            ask,
-            sources,
-            first_kept: kept.first().map_or(0, |turn| turn.at_ms),
-        }
+        Asking { ask, sources, first_kept: kept.first().map_or(0, |turn| turn.at_ms) }
     }
 }
 
@@ -136,66 +113,80 @@ pub struct Asking {
     pub first_kept: u64,
 }
 
-/// The model of this name, if the settings allow it.
-///
-/// # Errors
-/// `model_not_found`, listing what is allowed.
-pub fn choose(catalog: &Catalog, settings: &Settings, asked: &str) -> Result<Choice, Error> {
-    let region = settings.region.as_deref().unwrap_or("us-east-1");
-    let choice = catalog
-        .choose(asked, region)
-        .filter(|choice| is_allowed(settings, asked, choice));
-    choice.ok_or_else(|| {
-        let asked: String = asked.chars().take(100).collect();
-        let allowed = allowed(catalog, settings).join(", ");
-        let message = format!("There is no model \"{asked}\" here. Ask for one of: {allowed}.");
-        Error {
-            param: Some("model".into()),
-            ..Error::new(Kind::ModelNotFound, message)
+/// The models that this gateway offers.
+#[derive(Clone, Copy)]
+pub struct Menu<'a> {
+    /// All models there are.
+    pub catalog: &'a Catalog,
+    /// Which of them are allowed, and which region they are called from.
+    pub settings: &'a Settings,
+    /// The local model that answers in the place of all others; `None` is Bedrock.
+    pub stands_in: Option<&'a str>,
+}
+
+impl Menu<'_> {
+    /// The model of this name, or the default.
+    ///
+    /// # Errors
+    /// `model_not_found`, listing what is offered.
+    pub fn choose(&self, asked: Option<&str>) -> Result<Choice, Error> {
+        let asked = asked.unwrap_or_else(|| self.default_id());
+        let region = self.settings.region.as_deref().unwrap_or("us-east-1");
+        let choice = self.catalog.choose(asked, region);
+        choice.filter(|choice| self.offers(asked, choice)).ok_or_else(|| {
+            let asked: String = asked.chars().take(100).collect();
+            let offered = self.ids().join(", ");
+            let message = format!("There is no model \"{asked}\" here. Ask for one of: {offered}.");
+            Error { param: Some("model".into()), ..Error::new(Kind::ModelNotFound, message) }
+        })
+    }
+
+    /// The ids that may be asked for.
+    pub fn ids(&self) -> Vec<String> {
+        if !self.settings.allowed_models.is_empty() {
+            return self.settings.allowed_models.clone();
         }
-    })
-}
+        let offered = self.catalog.entries().filter(|entry| self.serves(entry.api));
+        offered.map(|entry| entry.id.clone()).collect()
+    }
 
-fn is_allowed(settings: &Settings, asked: &str, choice: &Choice) -> bool {
-    let allowed = &settings.allowed_models;
-    allowed.is_empty()
-        || allowed
-            .iter()
-            .any(|id| id == asked || *id == choice.entry.id || *id == choice.invoke_id)
-}
+    /// What answers a request that names no model.
+    pub fn default_id(&self) -> &str {
+        let default = self.settings.default_model.as_deref().or(self.stands_in);
+        default.unwrap_or(self.catalog.default_id())
+    }
 
-/// The ids that may be asked for.
-pub fn allowed(catalog: &Catalog, settings: &Settings) -> Vec<String> {
-    if settings.allowed_models.is_empty() {
-        catalog.ids()
-    } else {
-        settings.allowed_models.clone()
+    fn offers(&self, asked: &str, choice: &Choice) -> bool {
+        let allowed = &self.settings.allowed_models;
+        let listed = |id: &String| id == asked || *id == choice.entry.id || *id == choice.invoke_id;
+        self.serves(choice.entry.api) && (allowed.is_empty() || allowed.iter().any(listed))
+    }
+
+    /// A local model stands in for every model that answers, but for no embedding model: vectors of
+    /// two models do not go together.
+    fn serves(&self, api: Api) -> bool {
+        match api {
+            Api::Converse => true,
+            Api::Embedding => self.stands_in.is_none(),
+            Api::Local | Api::LocalEmbedding => self.stands_in.is_some(),
+        }
     }
 }
 
 fn check_abilities(choice: &Choice, request: &Request) -> Result<(), Error> {
     let abilities = &choice.entry.abilities;
     let blocks = request.messages.iter().flat_map(|message| &message.content);
-    let images = blocks
-        .clone()
-        .any(|block| matches!(block, Block::Image { .. }));
+    let images = blocks.clone().any(|block| matches!(block, Block::Image { .. }));
     let local = choice.entry.api == Api::Local;
     for (wanted, offered, what) in [
         (images, abilities.images, "images"),
         (!request.tools.is_empty(), abilities.tools, "tools"),
-        (
-            request.response_schema.is_some(),
-            abilities.response_schema,
-            "a response schema",
-        ),
+        (request.response_schema.is_some(), abilities.response_schema, "a response schema"),
     ] {
         if wanted && !offered && !local {
             return Err(Error::invalid(
                 "model",
-                format!(
-                    "{} does not take {what}. Choose a model that does.",
-                    choice.entry.id
-                ),
+                format!("{} does not take {what}. Choose a model that does.", choice.entry.id),
             ));
         }
     }
@@ -204,38 +195,24 @@ fn check_abilities(choice: &Choice, request: &Request) -> Result<(), Error> {
 
 /// Passages go into the last user message only, around its last text.
 fn replace_question(messages: &mut [Message], framed: String) {
-    let last = messages
-        .iter_mut()
-        .rev()
-        .find(|message| message.role == Role::User);
-    let mut blocks = last
-        .into_iter()
-        .flat_map(|message| message.content.iter_mut().rev());
+    let last = messages.iter_mut().rev().find(|message| message.role == Role::User);
+    let mut blocks = last.into_iter().flat_map(|message| message.content.iter_mut().rev());
     if let Some(Block::Text { text }) = blocks.find(|block| block.as_text().is_some()) {
         *text = framed;
     }
 }
 
 fn turn_messages(turn: &Turn) -> Vec<Message> {
-    let answer = Message {
-        role: Role::Assistant,
-        content: turn.answer.clone(),
-    };
-    turn.messages
-        .iter()
-        .cloned()
-        .chain(std::iter::once(answer))
-        .collect()
+    let answer = Message { role: Role::Assistant, content: turn.answer.clone() };
+    turn.messages.iter().cloned().chain(std::iter::once(answer)).collect()
 }
 
 /// The newest turns that fit. The history is played from its oldest turn: whenever it would pass
 /// the room, whole turns go, down to 70 % at once. So the prompt's beginning stays the same for many
 /// turns, and the provider's prompt cache with it, instead of moving on with every turn.
 fn fit(history: &[Turn], room: u64) -> &[Turn] {
-    let sizes: Vec<u64> = history
-        .iter()
-        .map(|turn| turn_messages(turn).iter().map(message_tokens).sum())
-        .collect();
+    let sizes: Vec<u64> =
+        history.iter().map(|turn| turn_messages(turn).iter().map(message_tokens).sum()).collect();
     let (mut from, mut sum) = (0, 0);
     for (at, size) in sizes.iter().enumerate() {
         sum += size;
@@ -271,16 +248,9 @@ mod tests {
     }
 
     fn plan(request: &Request, settings: &[(&str, &str)]) -> Result<Plan, Error> {
-        let vars = settings
-            .iter()
-            .map(|(name, value)| (name.to_string(), value.to_string()));
+        let vars = settings.iter().map(|(name, value)| (name.to_string(), value.to_string()));
         let settings = Settings::from_vars(vars).unwrap();
-        Plan::new(
-            &Catalog::load().unwrap(),
-            &settings,
-            "local.extractive",
-            request,
-        )
+        Plan::new(&Catalog::load().unwrap(), &settings, "local.extractive", request)
     }
 
     #[test]

@@ -2,9 +2,9 @@
 
 use crate::chat::{Caller, Event, Request, Usage};
 use crate::error::{Error, Kind};
-use crate::flight::Log;
 use crate::gateway::Gateway;
 use crate::live::conflict;
+use crate::log::Log;
 use crate::reply::Reply;
 use crate::store::{Begun, ChatSummary, ReplyKey, ReplyRow, Store, Turn};
 use std::sync::Arc;
@@ -25,18 +25,14 @@ impl Gateway {
             return Ok(true);
         };
         let key = ReplyKey::new(&request.caller, &request.id);
-        let begun = store
-            .begin_reply(&key, &reply.fingerprint, self.lease)
-            .await;
+        let begun = store.begin_reply(&key, &reply.fingerprint, self.lease).await;
         let row = match begun {
             Ok(Begun::New) => return Ok(true),
             Ok(Begun::Exists) => store.load_reply(&key).await,
             Err(error) => Err(error),
         };
         match row {
-            Ok(Some(row)) if row.fingerprint.as_deref() != Some(&reply.fingerprint) => {
-                Err(conflict())
-            }
+            Ok(Some(row)) if row.fingerprint.as_deref() != Some(&reply.fingerprint) => Err(conflict()),
             Ok(Some(row)) => {
                 self.mirror(store, &key, row, reply).await;
                 Ok(false)
@@ -53,11 +49,7 @@ impl Gateway {
     ///
     /// # Errors
     /// `not_found`, also for a reply of another caller; `unavailable` where the store is down.
-    pub async fn attach(
-        self: &Arc<Gateway>,
-        caller: &Caller,
-        id: &str,
-    ) -> Result<Arc<Reply>, Error> {
+    pub async fn attach(self: &Arc<Gateway>, caller: &Caller, id: &str) -> Result<Arc<Reply>, Error> {
         if let Some(reply) = self.live.find(caller, id) {
             return Ok(reply);
         }
@@ -70,11 +62,7 @@ impl Gateway {
         if let (None, Some(reply)) = (&row.end, self.live.find(caller, id)) {
             return Ok(reply);
         }
-        let reply = Reply::new(
-            id.to_owned(),
-            caller.clone(),
-            row.fingerprint.clone().unwrap_or_default(),
-        );
+        let reply = Reply::new(id.to_owned(), caller.clone(), row.fingerprint.clone().unwrap_or_default());
         let (gateway, mirrored) = (self.clone(), reply.clone());
         tokio::spawn(async move { gateway.mirror(&store, &key, row, &mirrored).await });
         Ok(reply)
@@ -89,10 +77,7 @@ impl Gateway {
                 reply.start(started, log.clone());
             }
             let known = usize::try_from(log.len()).unwrap_or(usize::MAX);
-            row.deltas
-                .drain(..)
-                .skip(known)
-                .for_each(|delta| log.push(delta));
+            row.deltas.drain(..).skip(known).for_each(|delta| log.push(delta));
             if let Some(end) = row.end {
                 return reply.end(end);
             }
@@ -109,7 +94,8 @@ impl Gateway {
     }
 
     async fn abandon(&self, store: &Store, key: &ReplyKey) -> Event {
-        let message = "The gateway was stopped while it gave this answer. What it had said by then is kept; ask again.";
+        let message =
+            "The gateway was stopped while it gave this answer. What it had said by then is kept; ask again.";
         let end = failed(Error::new(Kind::Internal, message).because("its process is gone"));
         if let Err(error) = store.end_reply_if_abandoned(key, &end).await {
             self.store_failed(&key.id, &error);
@@ -154,22 +140,14 @@ impl Gateway {
 
     fn memory(&self) -> Result<&Store, Error> {
         let message = "This gateway keeps nothing: it runs without a store.";
-        self.store
-            .as_deref()
-            .ok_or_else(|| Error::new(Kind::Unavailable, message))
+        self.store.as_deref().ok_or_else(|| Error::new(Kind::Unavailable, message))
     }
 }
 
 fn failed(error: Error) -> Event {
-    Event::Failed {
-        error,
-        usage: Usage::default(),
-    }
+    Event::Failed { error, usage: Usage::default() }
 }
 
 fn no_reply() -> Error {
-    Error::new(
-        Kind::NotFound,
-        "There is no such reply of yours, or it is no longer kept.",
-    )
+    Error::new(Kind::NotFound, "There is no such reply of yours, or it is no longer kept.")
 }

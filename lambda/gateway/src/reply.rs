@@ -7,7 +7,7 @@
 
 use crate::chat::{Caller, Delta, Event, Started};
 use crate::error::{Error, Kind};
-use crate::flight::Log;
+use crate::log::Log;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio::sync::Notify;
@@ -112,25 +112,14 @@ impl Reply {
 
     /// A reader that begins after delta number `after`; 0 is the beginning.
     pub fn read(self: &Arc<Reply>, after: u64) -> Reader {
-        Reader {
-            reply: self.clone(),
-            seq: after,
-            told: false,
-            done: false,
-            stop_on_drop: false,
-        }
+        Reader { reply: self.clone(), seq: after, told: false, done: false, stop_on_drop: false }
     }
 
     /// Milliseconds by stage: what came before the model, the model's first token, all until now.
     pub fn timings(&self) -> Vec<(&'static str, f64)> {
-        let ms =
-            |from: Instant, to: Instant| to.saturating_duration_since(from).as_secs_f64() * 1e3;
+        let ms = |from: Instant, to: Instant| to.saturating_duration_since(from).as_secs_f64() * 1e3;
         let state = lock(&self.state);
-        let mut timings: Vec<_> = state
-            .started
-            .iter()
-            .flat_map(|started| started.timings.clone())
-            .collect();
+        let mut timings: Vec<_> = state.started.iter().flat_map(|started| started.timings.clone()).collect();
         if let Some(first) = state.log.as_ref().and_then(|log| log.first()) {
             let before: f64 = timings.iter().map(|(_, ms)| ms).sum();
             timings.push(("model", ms(self.born, first) - before));
@@ -169,10 +158,7 @@ impl Reply {
         // The terminal was read first: what the log holds now is all that comes before it.
         let deltas = log.map(|log| log.after(seq)).unwrap_or_default();
         if !deltas.is_empty() {
-            return Some(Step::Deltas {
-                last: seq + deltas.len() as u64,
-                deltas,
-            });
+            return Some(Step::Deltas { last: seq + deltas.len() as u64, deltas });
         }
         end.map(Step::End)
     }
@@ -266,10 +252,7 @@ mod tests {
     }
 
     fn completed() -> Event {
-        Event::Completed {
-            stop_reason: StopReason::EndTurn,
-            usage: Usage::default(),
-        }
+        Event::Completed { stop_reason: StopReason::EndTurn, usage: Usage::default() }
     }
 
     #[tokio::test]
@@ -281,15 +264,10 @@ mod tests {
         assert!(matches!(reader.next().await, Some(Step::Started(_))));
         log.push(Delta::text("a"));
         log.push(Delta::text("b"));
-        let Some(Step::Deltas { last: 2, deltas }) = reader.next().await else {
-            panic!()
-        };
+        let Some(Step::Deltas { last: 2, deltas }) = reader.next().await else { panic!() };
         assert_eq!(deltas.len(), 2);
         reply.end(completed());
-        reply.end(Event::Failed {
-            error: Error::internal("late"),
-            usage: Usage::default(),
-        });
+        reply.end(Event::Failed { error: Error::internal("late"), usage: Usage::default() });
         assert_eq!(reader.next().await, Some(Step::End(completed())));
         assert_eq!(reader.next().await, None);
     }
@@ -325,13 +303,7 @@ mod tests {
         let mut reader = reply.read(2);
         reader.next().await;
         let step = reader.next().await;
-        assert_eq!(
-            step,
-            Some(Step::Deltas {
-                last: 3,
-                deltas: vec![Delta::text("c")]
-            })
-        );
+        assert_eq!(step, Some(Step::Deltas { last: 3, deltas: vec![Delta::text("c")] }));
     }
 
     #[tokio::test]

@@ -17,10 +17,7 @@ pub fn replied(request: &Request, plan: &Plan, reply: &Reply, end: &Event) {
     };
     let timings = reply.timings();
     let ms = |stage: &str| {
-        timings
-            .iter()
-            .find(|(name, _)| *name == stage)
-            .map_or(0.0, |(_, ms)| (ms * 10.0).round() / 10.0)
+        timings.iter().find(|(name, _)| *name == stage).map_or(0.0, |(_, ms)| (ms * 10.0).round() / 10.0)
     };
     let cache = reply.started().map_or("", |started| started.cache.as_str());
     tracing::info!(
@@ -68,9 +65,7 @@ pub fn embedded(caller: &Caller, model: &str, took: Duration, outcome: &Result<E
 pub fn text_logs(filter: Option<&str>) {
     let default = "warn,gateway=info,llm_gateway=info";
     let filter = tracing_subscriber::EnvFilter::new(filter.unwrap_or(default));
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // Only a second call can fail, and then logs are there already.
     let _already = logs.with_target(false).try_init();
 }

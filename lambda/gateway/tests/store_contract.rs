@@ -15,12 +15,8 @@ mod jobs;
 #[path = "store_contract/replies.rs"]
 mod replies;
 
-use gateway::chat::{
-    Block, CacheOutcome, Caller, Delta, Event, Message, Role, Started, StopReason, Usage,
-};
-use gateway::store::{
-    Clock, Finish, Finished, ReplyKey, Retention, StoppedClock, Store, SystemClock, Turn,
-};
+use gateway::chat::{Block, CacheOutcome, Caller, Delta, Event, Message, Role, Started, StopReason, Usage};
+use gateway::store::{Clock, Finish, Finished, ReplyKey, Retention, StoppedClock, Store, SystemClock, Turn};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,26 +33,14 @@ pub(crate) struct World {
 impl World {
     pub(crate) async fn in_memory() -> World {
         let clock = StoppedClock::at(this_second());
-        let store = Store::embedded(None, Retention::default(), clock.clone())
-            .await
-            .unwrap();
-        World {
-            store,
-            clock,
-            _dir: None,
-        }
+        let store = Store::embedded(None, Retention::default(), clock.clone()).await.unwrap();
+        World { store, clock, _dir: None }
     }
 
     pub(crate) async fn on_disk() -> World {
         let (dir, clock) = (TempDir::fresh(), StoppedClock::at(this_second()));
-        let store = Store::embedded(Some(&dir.0), Retention::default(), clock.clone())
-            .await
-            .unwrap();
-        World {
-            store,
-            clock,
-            _dir: Some(dir),
-        }
+        let store = Store::embedded(Some(&dir.0), Retention::default(), clock.clone()).await.unwrap();
+        World { store, clock, _dir: Some(dir) }
     }
 
     pub(crate) fn now(&self) -> u64 {
@@ -73,9 +57,7 @@ impl World {
             at_ms: self.now(),
             after_ms: 0,
             messages: vec![Message::text(Role::User, question)],
-            answer: vec![Block::Text {
-                text: format!("answer to {request_id}"),
-            }],
+            answer: vec![Block::Text { text: format!("answer to {request_id}") }],
             model: "m".into(),
             usage: usage(),
         }
@@ -85,10 +67,7 @@ impl World {
     pub(crate) async fn keep(&self, turn: &Turn) -> Finished {
         let key = ReplyKey::new(&turn.caller, &turn.request_id);
         let (started, end) = (started(&turn.request_id), completed());
-        let finish = Finish {
-            turn: Some(turn),
-            ..finish(&key, &started, &end)
-        };
+        let finish = Finish { turn: Some(turn), ..finish(&key, &started, &end) };
         self.store.finish(finish).await.unwrap()
     }
 }
@@ -107,18 +86,11 @@ pub(crate) fn bob() -> Caller {
 }
 
 pub(crate) fn usage() -> Usage {
-    Usage {
-        input_tokens: 5,
-        output_tokens: 7,
-        ..Usage::default()
-    }
+    Usage { input_tokens: 5, output_tokens: 7, ..Usage::default() }
 }
 
 pub(crate) fn completed() -> Event {
-    Event::Completed {
-        stop_reason: StopReason::EndTurn,
-        usage: usage(),
-    }
+    Event::Completed { stop_reason: StopReason::EndTurn, usage: usage() }
 }
 
 pub(crate) fn started(request_id: &str) -> Started {
@@ -136,16 +108,7 @@ pub(crate) fn started(request_id: &str) -> Started {
 
 /// The plainest end: nothing unflushed, no conversation, nothing learned.
 pub(crate) fn finish<'a>(key: &'a ReplyKey, started: &'a Started, end: &'a Event) -> Finish<'a> {
-    Finish {
-        key,
-        fingerprint: None,
-        started,
-        first_seq: 1,
-        deltas: &[],
-        end,
-        turn: None,
-        learned: None,
-    }
+    Finish { key, fingerprint: None, started, first_seq: 1, deltas: &[], end, turn: None, learned: None }
 }
 
 pub(crate) fn deltas(text: &str) -> Vec<Delta> {
@@ -164,9 +127,7 @@ pub(crate) fn noise(bytes: usize) -> String {
     let mut text = String::new();
     while text.len() < bytes {
         // Any of the 20,902 CJK ideographs: near 14.4 bits in three bytes. Base64 of noise, 6 in 8.
-        text.extend(char::from_u32(
-            0x4e00 + u32::try_from(next() % 20_902).unwrap(),
-        ));
+        text.extend(char::from_u32(0x4e00 + u32::try_from(next() % 20_902).unwrap()));
     }
     text
 }

@@ -33,10 +33,9 @@ impl http_body::Body for Body {
         match &mut *self {
             Body::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Body::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Body::Stream(stream) => stream
-                .as_mut()
-                .poll_next(context)
-                .map(|next| next.map(|bytes| Ok(Frame::data(bytes)))),
+            Body::Stream(stream) => {
+                stream.as_mut().poll_next(context).map(|next| next.map(|bytes| Ok(Frame::data(bytes))))
+            }
         }
     }
 
@@ -58,9 +57,7 @@ pub const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 /// A 200 with this JSON.
 pub fn json(value: &Value) -> Response<Body> {
     let mut response = Response::new(Body::Whole(Bytes::from(value.to_string())));
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 

@@ -40,14 +40,8 @@ pub struct Asked {
 }
 
 /// The old page's mode commands.
-const MODES: [&str; 6] = [
-    "enableReference",
-    "disableReference",
-    "enableRag",
-    "disableRag",
-    "enableDebug",
-    "disableDebug",
-];
+const MODES: [&str; 6] =
+    ["enableReference", "disableReference", "enableRag", "disableRag", "enableDebug", "disableDebug"];
 
 static INSTRUCTIONS: LazyLock<HashMap<String, String>> =
     LazyLock::new(|| serde_json::from_str(include_str!("conv_types.json")).unwrap_or_default());
@@ -59,15 +53,13 @@ pub fn request(mut fields: Fields, caller: Caller) -> Asked {
         Ok(None) => (new_id(), Ok(false)),
         Err(error) => (new_id(), Err(error)),
     };
-    let wish = given
-        .and_then(|given| wish(&mut fields, caller, &request_id, given))
-        .map(|wish| match wish {
-            Wish::Answer(mut request) => {
-                request.ignored = fields.ignored();
-                Wish::Answer(request)
-            }
-            other => other,
-        });
+    let wish = given.and_then(|given| wish(&mut fields, caller, &request_id, given)).map(|wish| match wish {
+        Wish::Answer(mut request) => {
+            request.ignored = fields.ignored();
+            Wish::Answer(request)
+        }
+        other => other,
+    });
     Asked { request_id, wish }
 }
 
@@ -82,9 +74,7 @@ fn wish(fields: &mut Fields, caller: Caller, id: &str, given: bool) -> Result<Wi
         ));
     }
     let body = fields.required("body")?;
-    let instruction = fields
-        .text("convType")?
-        .and_then(|kind| INSTRUCTIONS.get(&kind).cloned());
+    let instruction = fields.text("convType")?.and_then(|kind| INSTRUCTIONS.get(&kind).cloned());
     let chat_id = format!("chatbot:{user}");
     match body.trim() {
         "clearMemory" => return Ok(Wish::Forget { chat_id }),
@@ -125,19 +115,12 @@ pub struct ChatbotVoice {
 impl ChatbotVoice {
     /// The format for one reply.
     pub fn new(request_id: &str) -> ChatbotVoice {
-        ChatbotVoice {
-            request_id: request_id.to_owned(),
-            text: String::new(),
-            size: 0,
-            sent: 0,
-            last: None,
-        }
+        ChatbotVoice { request_id: request_id.to_owned(), text: String::new(), size: 0, sent: 0, last: None }
     }
 
     fn is_due(&self) -> bool {
         let grown = self.size - self.sent;
-        grown > 0
-            && (grown >= self.sent / GROWTH || self.last.is_none_or(|last| last.elapsed() >= PAUSE))
+        grown > 0 && (grown >= self.sent / GROWTH || self.last.is_none_or(|last| last.elapsed() >= PAUSE))
     }
 
     fn add(&mut self, text: &str) {
@@ -147,10 +130,7 @@ impl ChatbotVoice {
 
     fn end(&self, end: &Event) -> String {
         if self.size > TEXT_LIMIT {
-            let fits = cut(&self.text, TEXT_LIMIT)
-                .first()
-                .copied()
-                .unwrap_or_default();
+            let fits = cut(&self.text, TEXT_LIMIT).first().copied().unwrap_or_default();
             let note = TOO_LONG.replace("{request_id}", &self.request_id);
             return frame(&self.request_id, &format!("{fits}{note}"), "error");
         }
@@ -201,15 +181,9 @@ mod tests {
         let mut voice = ChatbotVoice::new("r");
         let mut frames = Vec::new();
         for (text, last) in texts.iter().zip(1..) {
-            frames.extend(voice.frames(Step::Deltas {
-                last,
-                deltas: vec![Delta::text(*text)],
-            }));
+            frames.extend(voice.frames(Step::Deltas { last, deltas: vec![Delta::text(*text)] }));
         }
-        let end = Event::Completed {
-            stop_reason: StopReason::EndTurn,
-            usage: Usage::default(),
-        };
+        let end = Event::Completed { stop_reason: StopReason::EndTurn, usage: Usage::default() };
         frames.extend(voice.frames(Step::End(end)));
         frames
             .iter()
@@ -221,23 +195,14 @@ mod tests {
     #[test]
     fn frames_are_cumulative_and_the_last_has_the_full_text() {
         let frames = play(&["a", "b", "c"]);
-        assert_eq!(
-            frames[0],
-            json!({"request_id": "r", "msg": "a", "status": "proceeding"})
-        );
-        assert_eq!(
-            *frames.last().unwrap(),
-            json!({"request_id": "r", "msg": "abc", "status": "completed"})
-        );
+        assert_eq!(frames[0], json!({"request_id": "r", "msg": "a", "status": "proceeding"}));
+        assert_eq!(*frames.last().unwrap(), json!({"request_id": "r", "msg": "abc", "status": "completed"}));
     }
 
     #[test]
     fn all_frames_together_stay_within_a_multiple_of_the_text() {
         let texts = vec!["0123456789"; 2_000];
-        let sent: usize = play(&texts)
-            .iter()
-            .map(|frame| frame["msg"].as_str().unwrap().len())
-            .sum();
+        let sent: usize = play(&texts).iter().map(|frame| frame["msg"].as_str().unwrap().len()).sum();
         assert!(sent < 15 * 20_000, "{sent} bytes for 20,000 of text");
     }
 
@@ -255,39 +220,20 @@ mod tests {
         let message = |body: &str| {
             ask(&json!({"user_id":"u","request_id":"r","type":"text","body":body}).to_string()).wish
         };
-        assert_eq!(
-            message("clearMemory").unwrap(),
-            Wish::Forget {
-                chat_id: "chatbot:u".into()
-            }
-        );
+        assert_eq!(message("clearMemory").unwrap(), Wish::Forget { chat_id: "chatbot:u".into() });
         assert_eq!(message("list models").unwrap(), Wish::ListModels);
-        assert_eq!(
-            message("enableRag").unwrap(),
-            Wish::Mode("enableRag".into())
-        );
-        let Wish::Answer(request) = message("why?").unwrap() else {
-            panic!()
-        };
-        assert_eq!(
-            (request.id.as_str(), request.chat_id.as_deref()),
-            ("r", Some("chatbot:u"))
-        );
+        assert_eq!(message("enableRag").unwrap(), Wish::Mode("enableRag".into()));
+        let Wish::Answer(request) = message("why?").unwrap() else { panic!() };
+        assert_eq!((request.id.as_str(), request.chat_id.as_deref()), ("r", Some("chatbot:u")));
     }
 
     #[test]
     fn conversation_types_pick_an_instruction_and_unknown_ones_pick_none() {
-        for (kind, some) in [
-            ("translation", true),
-            ("pii", true),
-            ("step-by-step", true),
-            ("normal", false),
-            ("odd", false),
-        ] {
+        for (kind, some) in
+            [("translation", true), ("pii", true), ("step-by-step", true), ("normal", false), ("odd", false)]
+        {
             let asked = ask(&json!({"request_id":"r","body":"x","convType":kind}).to_string());
-            let Wish::Answer(request) = asked.wish.unwrap() else {
-                panic!()
-            };
+            let Wish::Answer(request) = asked.wish.unwrap() else { panic!() };
             assert_eq!(request.system.is_some(), some, "{kind}");
         }
         assert_eq!(INSTRUCTIONS.len(), 7);

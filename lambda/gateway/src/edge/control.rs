@@ -2,7 +2,7 @@
 
 use super::Doors;
 use super::fields::Fields;
-use super::voice::{TEXT_LIMIT, cut, error_object, escaped_len};
+use super::voice::{TEXT_LIMIT, cut, error_object};
 use crate::chat::{Block, Caller, Role};
 use crate::error::{Error, Kind};
 use crate::reply::Reader;
@@ -25,8 +25,7 @@ pub async fn act(doors: &Doors, caller: &Caller, action: &str, fields: &mut Fiel
 
 /// A control request that failed.
 pub fn failed(action: &str, request_id: Option<&str>, error: &Error) -> String {
-    json!({"action": action, "request_id": request_id, "error": error_object(error, request_id)})
-        .to_string()
+    json!({"action": action, "request_id": request_id, "error": error_object(error, request_id)}).to_string()
 }
 
 /// A reader of the caller's reply that `request_id` names, after delta number `after`.
@@ -36,11 +35,7 @@ pub fn failed(action: &str, request_id: Option<&str>, error: &Error) -> String {
 pub async fn attach(doors: &Doors, caller: &Caller, fields: &mut Fields) -> Result<Reader, Error> {
     let id = required_name(fields, "request_id")?;
     let after = fields.count("after", 0..=u32::MAX)?.unwrap_or(0);
-    Ok(doors
-        .gateway
-        .attach(caller, &id)
-        .await?
-        .read(u64::from(after)))
+    Ok(doors.gateway.attach(caller, &id).await?.read(u64::from(after)))
 }
 
 async fn cancel(doors: &Doors, caller: &Caller, fields: &mut Fields) -> Result<Vec<String>, Error> {
@@ -52,10 +47,7 @@ async fn cancel(doors: &Doors, caller: &Caller, fields: &mut Fields) -> Result<V
 async fn list(doors: &Doors, caller: &Caller) -> Result<Vec<String>, Error> {
     let chats = doors.gateway.list_chats(caller).await?;
     let items: Vec<Value> = chats.iter().map(summary).collect();
-    Ok(paged(
-        items,
-        |chats, more| json!({"action": "chats", "chats": chats, "has_more": more}),
-    ))
+    Ok(paged(items, |chats, more| json!({"action": "chats", "chats": chats, "has_more": more})))
 }
 
 async fn read(doors: &Doors, caller: &Caller, fields: &mut Fields) -> Result<Vec<String>, Error> {
@@ -74,17 +66,12 @@ async fn delete(doors: &Doors, caller: &Caller, fields: &mut Fields) -> Result<V
     if !doors.gateway.delete_chat(caller, &chat_id).await? {
         return Err(no_chat());
     }
-    Ok(vec![
-        json!({"action": "delete_chat", "chat_id": chat_id, "deleted": true}).to_string(),
-    ])
+    Ok(vec![json!({"action": "delete_chat", "chat_id": chat_id, "deleted": true}).to_string()])
 }
 
 /// The error of a conversation that is not there, or not the caller's.
 pub fn no_chat() -> Error {
-    Error::new(
-        Kind::NotFound,
-        "There is no such conversation of yours. `chats` lists those there are.",
-    )
+    Error::new(Kind::NotFound, "There is no such conversation of yours. `chats` lists those there are.")
 }
 
 fn required_name(fields: &mut Fields, name: &str) -> Result<String, Error> {
@@ -118,10 +105,7 @@ pub struct Said {
 /// The messages of a turn.
 pub fn said(turn: &Turn) -> Vec<Said> {
     let answer = std::iter::once((Role::Assistant, turn.answer.as_slice()));
-    let asked = turn
-        .messages
-        .iter()
-        .map(|message| (message.role, message.content.as_slice()));
+    let asked = turn.messages.iter().map(|message| (message.role, message.content.as_slice()));
     let said = asked.chain(answer).map(|(role, blocks)| Said {
         request_id: turn.request_id.clone(),
         created_at: super::rfc3339(turn.at_ms),
@@ -163,17 +147,13 @@ fn paged(items: Vec<Value>, frame: impl Fn(Vec<Value>, bool) -> Value) -> Vec<St
         }
     }
     let last = pages.len() - 1;
-    pages
-        .into_iter()
-        .enumerate()
-        .map(|(at, page)| frame(page, at < last).to_string())
-        .collect()
+    pages.into_iter().enumerate().map(|(at, page)| frame(page, at < last).to_string()).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::edge::voice::FRAME_LIMIT;
+    use crate::edge::voice::{FRAME_LIMIT, escaped_len};
 
     #[test]
     fn a_long_conversation_comes_in_frames_that_fit_and_loses_nothing() {
@@ -184,24 +164,11 @@ mod tests {
             text: "日\n".repeat(20_000),
             part: None,
         };
-        let items = long
-            .clone()
-            .pieces()
-            .into_iter()
-            .map(|said| json!(said))
-            .collect();
-        let frames = paged(
-            items,
-            |said, more| json!({"messages": said, "has_more": more}),
-        );
+        let items = long.clone().pieces().into_iter().map(|said| json!(said)).collect();
+        let frames = paged(items, |said, more| json!({"messages": said, "has_more": more}));
         assert!(frames.len() > 2 && frames.iter().all(|frame| frame.len() <= FRAME_LIMIT));
-        let values: Vec<Value> = frames
-            .iter()
-            .map(|frame| serde_json::from_str(frame).unwrap())
-            .collect();
-        let texts = values
-            .iter()
-            .flat_map(|frame| frame["messages"].as_array().unwrap());
+        let values: Vec<Value> = frames.iter().map(|frame| serde_json::from_str(frame).unwrap()).collect();
+        let texts = values.iter().flat_map(|frame| frame["messages"].as_array().unwrap());
         let whole: String = texts.map(|said| said["text"].as_str().unwrap()).collect();
         assert_eq!(whole, long.text);
         assert_eq!(values.last().unwrap()["has_more"], false);

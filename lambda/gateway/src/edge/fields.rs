@@ -37,9 +37,7 @@ impl Fields {
             )),
             Err(error) => Err(Error::new(
                 Kind::InvalidRequest,
-                format!(
-                    "The body is not JSON: {error}. Send an object such as {{\"prompt\": \"…\"}}."
-                ),
+                format!("The body is not JSON: {error}. Send an object such as {{\"prompt\": \"…\"}}."),
             )),
         }
     }
@@ -69,10 +67,7 @@ impl Fields {
         let full = self.full(name);
         match self.text(name)? {
             Some(text) if !text.trim().is_empty() => Ok(text),
-            Some(_) => Err(Error::invalid(
-                &full,
-                format!("`{full}` is empty. Put the question there."),
-            )),
+            Some(_) => Err(Error::invalid(&full, format!("`{full}` is empty. Put the question there."))),
             None => Err(Error::invalid(
                 &full,
                 format!("`{full}` is missing. Put the question there, as a string."),
@@ -119,12 +114,9 @@ impl Fields {
             return Ok(None);
         };
         // Old clients send 256.0 for 256.
-        let whole = value.as_u64().or_else(|| {
-            value
-                .as_f64()
-                .filter(|n| n.fract() == 0.0 && *n >= 0.0)
-                .map(|n| n as u64)
-        });
+        let whole = value
+            .as_u64()
+            .or_else(|| value.as_f64().filter(|n| n.fract() == 0.0 && *n >= 0.0).map(|n| n as u64));
         match whole.and_then(|n| u32::try_from(n).ok()) {
             Some(number) if range.contains(&number) => Ok(Some(number)),
             _ => Err(self.wrong(
@@ -155,10 +147,7 @@ impl Fields {
     /// An object inside; an empty one where it is absent.
     pub fn object(&mut self, name: &'static str) -> Result<Fields, Error> {
         match self.take(name) {
-            None => Ok(Fields {
-                map: Map::new(),
-                path: name,
-            }),
+            None => Ok(Fields { map: Map::new(), path: name }),
             Some(Value::Object(map)) => Ok(Fields { map, path: name }),
             Some(other) => Err(self.wrong(name, "an object", &other)),
         }
@@ -171,23 +160,12 @@ impl Fields {
 
     /// The keys that nobody took, in their full form.
     pub fn ignored(self) -> Vec<String> {
-        let names = self
-            .map
-            .iter()
-            .filter(|(_, value)| !value.is_null())
-            .map(|(name, _)| self.full(name));
-        names
-            .take(IGNORED_NAMES)
-            .map(|name| name.chars().take(IGNORED_CHARS).collect())
-            .collect()
+        let names = self.map.iter().filter(|(_, value)| !value.is_null()).map(|(name, _)| self.full(name));
+        names.take(IGNORED_NAMES).map(|name| name.chars().take(IGNORED_CHARS).collect()).collect()
     }
 
     fn full(&self, name: &str) -> String {
-        if self.path.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{}.{name}", self.path)
-        }
+        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
 
     fn wrong(&self, name: &str, wanted: &str, found: &Value) -> Error {
@@ -230,13 +208,9 @@ mod tests {
 
     #[test]
     fn a_wrong_type_is_an_error_that_names_the_full_field() {
-        let mut all = fields(
-            r#"{"parameters":{"temperature":9,"max_tokens":"many","stop":[1]},"stream":"yes"}"#,
-        );
-        assert_eq!(
-            all.flag("stream").unwrap_err().param.as_deref(),
-            Some("stream")
-        );
+        let mut all =
+            fields(r#"{"parameters":{"temperature":9,"max_tokens":"many","stop":[1]},"stream":"yes"}"#);
+        assert_eq!(all.flag("stream").unwrap_err().param.as_deref(), Some("stream"));
         let mut inner = all.object("parameters").unwrap();
         for error in [
             inner.fraction("temperature").unwrap_err(),

@@ -19,27 +19,16 @@ const ASSISTANT: &str = "\n\nAssistant:";
 pub fn parse(prompt: &str) -> Option<Framed> {
     // Clients forget the two line breaks before the first turn.
     let starts_bare = prompt.trim_start().starts_with("Human:");
-    let text = if starts_bare {
-        format!("\n\n{}", prompt.trim_start())
-    } else {
-        prompt.to_owned()
-    };
+    let text = if starts_bare { format!("\n\n{}", prompt.trim_start()) } else { prompt.to_owned() };
     let first = text.find(HUMAN)?;
     let mut messages: Vec<Message> = Vec::new();
     let mut rest = &text[first..];
     let mut last = Role::User;
     while !rest.is_empty() {
-        let (role, mark) = if rest.starts_with(HUMAN) {
-            (Role::User, HUMAN)
-        } else {
-            (Role::Assistant, ASSISTANT)
-        };
+        let (role, mark) =
+            if rest.starts_with(HUMAN) { (Role::User, HUMAN) } else { (Role::Assistant, ASSISTANT) };
         let body = &rest[mark.len()..];
-        let end = [HUMAN, ASSISTANT]
-            .iter()
-            .filter_map(|mark| body.find(mark))
-            .min()
-            .unwrap_or(body.len());
+        let end = [HUMAN, ASSISTANT].iter().filter_map(|mark| body.find(mark)).min().unwrap_or(body.len());
         let said = body[..end].trim();
         if !said.is_empty() {
             messages.push(Message::text(role, said));
@@ -52,10 +41,7 @@ pub fn parse(prompt: &str) -> Option<Framed> {
         return None;
     }
     let system = text[..first].trim();
-    Some(Framed {
-        system: (!system.is_empty()).then(|| system.to_owned()),
-        messages,
-    })
+    Some(Framed { system: (!system.is_empty()).then(|| system.to_owned()), messages })
 }
 
 #[cfg(test)]
@@ -66,10 +52,7 @@ mod tests {
     fn check(prompt: &str, system: Option<&str>, turns: &[(Role, &str)]) {
         let framed = parse(prompt).unwrap_or_else(|| panic!("{prompt:?} is framed"));
         assert_eq!(framed.system.as_deref(), system);
-        let messages: Vec<Message> = turns
-            .iter()
-            .map(|(role, text)| Message::text(*role, *text))
-            .collect();
+        let messages: Vec<Message> = turns.iter().map(|(role, text)| Message::text(*role, *text)).collect();
         assert_eq!(framed.messages, messages);
     }
 
@@ -83,22 +66,12 @@ mod tests {
             Some("Be brief."),
             &[(User, "a"), (Assistant, "b"), (User, "c")],
         );
-        check(
-            "\n\nHuman: a\n\nAssistant: It is",
-            None,
-            &[(User, "a"), (Assistant, "It is")],
-        );
+        check("\n\nHuman: a\n\nAssistant: It is", None, &[(User, "a"), (Assistant, "It is")]);
     }
 
     #[test]
     fn a_plain_prompt_stays_as_it_is() {
-        for prompt in [
-            "Why?",
-            "",
-            "Say \n\nHuman: aloud",
-            "\n\nAssistant: x",
-            "\n\nHuman:\n\nAssistant:",
-        ] {
+        for prompt in ["Why?", "", "Say \n\nHuman: aloud", "\n\nAssistant: x", "\n\nHuman:\n\nAssistant:"] {
             assert_eq!(parse(prompt), None, "{prompt:?}");
         }
     }

@@ -52,10 +52,7 @@ impl Voice for TextVoice {
     fn frames(&mut self, step: Step) -> Vec<String> {
         match step {
             Step::Started(_) => Vec::new(),
-            Step::Deltas { deltas, .. } => deltas
-                .iter()
-                .map(|delta| delta.as_text().to_owned())
-                .collect(),
+            Step::Deltas { deltas, .. } => deltas.iter().map(|delta| delta.as_text().to_owned()).collect(),
             Step::End(Event::Failed { error, .. }) => vec![format!("\n{}\n", error_line(&error))],
             Step::End(_) => Vec::new(),
         }
@@ -72,20 +69,13 @@ mod tests {
             "modelParams":{"max_tokens_to_sample":2048,"temperature":0.5,"top_k":250,"top_p":0.5,"prompt":"Explain."}}"#;
         let request = request(Fields::parse(json).unwrap(), Caller::local()).unwrap();
         assert_eq!(request.model.as_deref(), Some("anthropic.claude-v2"));
-        assert_eq!(
-            (request.sampling.top_k, request.sampling.max_tokens),
-            (Some(250), Some(2048))
-        );
+        assert_eq!((request.sampling.top_k, request.sampling.max_tokens), (Some(250), Some(2048)));
         assert!(request.ignored.is_empty());
     }
 
     #[test]
     fn a_body_of_another_door_is_told_what_to_send() {
-        let error = request(
-            Fields::parse(br#"{"prompt":"q"}"#).unwrap(),
-            Caller::local(),
-        )
-        .unwrap_err();
+        let error = request(Fields::parse(br#"{"prompt":"q"}"#).unwrap(), Caller::local()).unwrap_err();
         assert_eq!(error.param.as_deref(), Some("modelParams"));
     }
 }

@@ -29,10 +29,9 @@ impl Voice for RawVoice {
     fn frames(&mut self, step: Step) -> Vec<String> {
         match step {
             Step::Started(_) => Vec::new(),
-            Step::Deltas { last, deltas } => pack(&deltas, last)
-                .into_iter()
-                .map(|chunk| chunk.text)
-                .collect(),
+            Step::Deltas { last, deltas } => {
+                pack(&deltas, last).into_iter().map(|chunk| chunk.text).collect()
+            }
             Step::End(Event::Failed { error, .. }) => failed(&error),
             Step::End(_) => vec![END.to_owned()],
         }
@@ -54,24 +53,15 @@ mod tests {
 
     #[test]
     fn an_answer_is_its_text_and_the_end_frame() {
-        let deltas = Step::Deltas {
-            last: 2,
-            deltas: vec![Delta::text("The "), Delta::text("sky")],
-        };
+        let deltas = Step::Deltas { last: 2, deltas: vec![Delta::text("The "), Delta::text("sky")] };
         assert_eq!(RawVoice.frames(deltas), ["The sky"]);
-        let end = Event::Completed {
-            stop_reason: StopReason::EndTurn,
-            usage: Usage::default(),
-        };
+        let end = Event::Completed { stop_reason: StopReason::EndTurn, usage: Usage::default() };
         assert_eq!(RawVoice.frames(Step::End(end)), [END]);
     }
 
     #[test]
     fn an_error_says_why_and_ends_all_the_same() {
-        let end = Event::Failed {
-            error: Error::new(Kind::UpstreamError, "cut"),
-            usage: Usage::default(),
-        };
+        let end = Event::Failed { error: Error::new(Kind::UpstreamError, "cut"), usage: Usage::default() };
         assert_eq!(RawVoice.frames(Step::End(end)), ["Error: cut", END]);
     }
 
@@ -79,10 +69,7 @@ mod tests {
     fn the_model_and_the_old_spelling_of_max_tokens_stand_in_parameters() {
         let json = br#"{"action":"invokeModel","prompt":"q","parameters":{"modelId":"m","maxTokens":256}}"#;
         let request = request(Fields::parse(json).unwrap(), Caller::local()).unwrap();
-        assert_eq!(
-            (request.model.as_deref(), request.sampling.max_tokens),
-            (Some("m"), Some(256))
-        );
+        assert_eq!((request.model.as_deref(), request.sampling.max_tokens), (Some("m"), Some(256)));
         assert!(!request.keep_chat && request.ignored.is_empty());
     }
 }

@@ -47,9 +47,7 @@ pub async fn submit(
         completed_at_ms: None,
     };
     let hash = hex(&Sha256::digest(body));
-    let created = store
-        .create_job(&job, key.map(|key| (key, hash.as_str())))
-        .await?;
+    let created = store.create_job(&job, key.map(|key| (key, hash.as_str()))).await?;
     let id = match created {
         Created::New => {
             queue.enqueue(&caller, &job.id).await?;
@@ -112,9 +110,7 @@ fn idempotency_key(request: &Request<Bytes>) -> Result<Option<&str>, Error> {
         return Ok(None);
     };
     let name = "Idempotency-Key";
-    let key = value
-        .to_str()
-        .map_err(|_| Error::invalid(name, "`Idempotency-Key` must be ASCII."))?;
+    let key = value.to_str().map_err(|_| Error::invalid(name, "`Idempotency-Key` must be ASCII."))?;
     check_name(name, key)?;
     Ok(Some(key))
 }
@@ -132,10 +128,7 @@ fn described(job: &Job) -> Value {
 }
 
 fn no_job() -> Error {
-    Error::new(
-        Kind::NotFound,
-        "There is no such job of yours, or it is no longer kept.",
-    )
+    Error::new(Kind::NotFound, "There is no such job of yours, or it is no longer kept.")
 }
 
 fn hex(bytes: &[u8]) -> String {

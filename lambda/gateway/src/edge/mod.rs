@@ -48,11 +48,7 @@ impl Doors {
         done.unwrap_or_else(|error| failed(&error, None))
     }
 
-    async fn route(
-        &self,
-        request: &Request<Bytes>,
-        caller: Caller,
-    ) -> Result<Response<Body>, Error> {
+    async fn route(&self, request: &Request<Bytes>, caller: Caller) -> Result<Response<Body>, Error> {
         let segments = segments(request.uri().path())?;
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
         let method = request.method();
@@ -77,33 +73,16 @@ impl Doors {
 
 /// First segments that are never a model id.
 fn is_reserved(segment: &str) -> bool {
-    [
-        "invokeModel",
-        "jobs",
-        "answers",
-        "chats",
-        "v1",
-        "model",
-        "health",
-    ]
-    .contains(&segment)
+    ["invokeModel", "jobs", "answers", "chats", "v1", "model", "health"].contains(&segment)
 }
 
 /// The path's segments, decoded one by one, so that `%2F` stays inside a model id. One leading
 /// `/prod` is dropped: URLs written for a deployed stage work.
 fn segments(path: &str) -> Result<Vec<String>, Error> {
-    let wrong = |_| {
-        Error::new(
-            Kind::InvalidRequest,
-            "The path is not valid UTF-8 where it is percent-encoded.",
-        )
-    };
+    let wrong =
+        |_| Error::new(Kind::InvalidRequest, "The path is not valid UTF-8 where it is percent-encoded.");
     let parts = path.split('/').filter(|part| !part.is_empty());
-    let decoded = parts.map(|part| {
-        percent_decode_str(part)
-            .decode_utf8()
-            .map(|text| text.into_owned())
-    });
+    let decoded = parts.map(|part| percent_decode_str(part).decode_utf8().map(|text| text.into_owned()));
     let mut segments = decoded.collect::<Result<Vec<String>, _>>().map_err(wrong)?;
     if segments.first().is_some_and(|first| first == "prod") {
         segments.remove(0);
@@ -124,8 +103,7 @@ fn no_route(method: &Method, path: &str) -> Error {
 /// Milliseconds since 1970 as RFC 3339 in UTC.
 pub fn rfc3339(ms: u64) -> String {
     let time = aws_smithy_types::DateTime::from_millis(i64::try_from(ms).unwrap_or(i64::MAX));
-    time.fmt(aws_smithy_types::date_time::Format::DateTime)
-        .unwrap_or_default()
+    time.fmt(aws_smithy_types::date_time::Format::DateTime).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -14,13 +14,8 @@ pub fn read(mut fields: Fields, caller: Caller, door: &str) -> Result<Request, E
     let mut request = question(prompt, caller, door);
     request.model = fields.name("model")?;
     request.chat_id = fields.name("chat_id")?;
-    request.system = fields
-        .text("system")?
-        .filter(|text| !text.trim().is_empty())
-        .or(request.system);
-    request.rag_prompt = fields
-        .text("rag_prompt")?
-        .filter(|text| !text.trim().is_empty());
+    request.system = fields.text("system")?.filter(|text| !text.trim().is_empty()).or(request.system);
+    request.rag_prompt = fields.text("rag_prompt")?.filter(|text| !text.trim().is_empty());
     request.cache.invalidate = fields.flag("invalidate_cache")?;
     if let Some(id) = fields.name("request_id")? {
         request.id = id;
@@ -51,10 +46,7 @@ pub fn question(prompt: String, caller: Caller, door: &str) -> Request {
 /// `invalid_request`, naming the field.
 pub fn read_parameters(mut fields: Fields, request: &mut Request) -> Result<(), Error> {
     request.sampling = Sampling {
-        max_tokens: first_count(
-            &mut fields,
-            &["max_tokens_to_sample", "max_tokens", "maxTokens"],
-        )?,
+        max_tokens: first_count(&mut fields, &["max_tokens_to_sample", "max_tokens", "maxTokens"])?,
         temperature: fields.fraction("temperature")?,
         top_p: fields.fraction("top_p")?,
         top_k: fields.count("top_k", 0..=100_000)?,
@@ -81,16 +73,10 @@ fn first_count(fields: &mut Fields, names: &[&str]) -> Result<Option<u32>, Error
 fn check_stops(stops: &[String]) -> Result<(), Error> {
     let name = "parameters.stop_sequences";
     if stops.len() > 2_500 {
-        return Err(Error::invalid(
-            name,
-            format!("`{name}` may hold 2,500 sequences at most."),
-        ));
+        return Err(Error::invalid(name, format!("`{name}` may hold 2,500 sequences at most.")));
     }
     if stops.iter().any(String::is_empty) {
-        return Err(Error::invalid(
-            name,
-            format!("`{name}` holds an empty text. Leave it out."),
-        ));
+        return Err(Error::invalid(name, format!("`{name}` holds an empty text. Leave it out.")));
     }
     Ok(())
 }
@@ -122,8 +108,7 @@ mod tests {
     #[test]
     fn a_framed_prompt_arrives_as_turns() {
         let request =
-            parse(r#"{"prompt":"\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant:"}"#)
-                .unwrap();
+            parse(r#"{"prompt":"\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant:"}"#).unwrap();
         assert_eq!(request.messages.len(), 3);
         assert_eq!(request.messages[1].role, Role::Assistant);
     }
@@ -135,29 +120,13 @@ mod tests {
             (r#"{"prompt":"  "}"#, "prompt"),
             (r#"{"prompt":7}"#, "prompt"),
             (r#"{"prompt":"q","parameters":[]}"#, "parameters"),
-            (
-                r#"{"prompt":"q","parameters":{"temperature":9}}"#,
-                "parameters.temperature",
-            ),
-            (
-                r#"{"prompt":"q","parameters":{"max_tokens":0}}"#,
-                "parameters.max_tokens",
-            ),
-            (
-                r#"{"prompt":"q","parameters":{"stop_sequences":[""]}}"#,
-                "parameters.stop_sequences",
-            ),
+            (r#"{"prompt":"q","parameters":{"temperature":9}}"#, "parameters.temperature"),
+            (r#"{"prompt":"q","parameters":{"max_tokens":0}}"#, "parameters.max_tokens"),
+            (r#"{"prompt":"q","parameters":{"stop_sequences":[""]}}"#, "parameters.stop_sequences"),
             (r#"{"prompt":"q","chat_id":""}"#, "chat_id"),
-            (
-                r#"{"prompt":"q","invalidate_cache":"maybe"}"#,
-                "invalidate_cache",
-            ),
+            (r#"{"prompt":"q","invalidate_cache":"maybe"}"#, "invalidate_cache"),
         ] {
-            assert_eq!(
-                parse(json).unwrap_err().param.as_deref(),
-                Some(field),
-                "{json}"
-            );
+            assert_eq!(parse(json).unwrap_err().param.as_deref(), Some(field), "{json}");
         }
     }
 }

@@ -64,34 +64,21 @@ fn whole_reply(whole: &Whole, shape: Option<LegacyShape>) -> Value {
     if let Some(started) = &whole.started {
         object.insert("chat_id".into(), started.chat_id.as_str().into());
         let cached = started.cache == CacheOutcome::Hit;
-        object.insert(
-            "cached".into(),
-            if cached { "true" } else { "false" }.into(),
-        );
+        object.insert("cached".into(), if cached { "true" } else { "false" }.into());
         object.insert("request_id".into(), started.request_id.as_str().into());
         add_started(&mut object, started);
     }
     match shape {
-        Some(LegacyShape::Cohere) => {
-            object.insert("generations".into(), json!([{"text": whole.text}]))
+        Some(LegacyShape::Cohere) => object.insert("generations".into(), json!([{"text": whole.text}])),
+        Some(LegacyShape::Ai21) => {
+            object.insert("completions".into(), json!([{"data": {"text": whole.text}}]))
         }
-        Some(LegacyShape::Ai21) => object.insert(
-            "completions".into(),
-            json!([{"data": {"text": whole.text}}]),
-        ),
         None => None,
     };
     Value::Object(object)
 }
 
-async fn embed(
-    doors: &Doors,
-    caller: &Caller,
-    model: &str,
-    text: &str,
-) -> Result<Response<Body>, Error> {
+async fn embed(doors: &Doors, caller: &Caller, model: &str, text: &str) -> Result<Response<Body>, Error> {
     let embedding = doors.gateway.embed(caller, model, text).await?;
-    Ok(json(
-        &json!({"embedding": embedding.vector, "inputTextTokenCount": embedding.input_tokens}),
-    ))
+    Ok(json(&json!({"embedding": embedding.vector, "inputTextTokenCount": embedding.input_tokens})))
 }

@@ -27,10 +27,7 @@ pub async fn answer(
 ) -> Result<Response<Body>, Error> {
     let after = after(request.uri().query().unwrap_or_default())?;
     let reply = doors.gateway.attach(caller, id).await?;
-    let accept = request
-        .headers()
-        .get(header::ACCEPT)
-        .and_then(|value| value.to_str().ok());
+    let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
     if accept.is_some_and(|accept| accept.contains("application/json")) {
         return Ok(json(&status(&reply)));
     }
@@ -39,15 +36,9 @@ pub async fn answer(
 }
 
 fn after(query: &str) -> Result<u64, Error> {
-    let value = query
-        .split('&')
-        .find_map(|pair| pair.strip_prefix("after="));
-    let wrong = |_| {
-        Error::invalid(
-            "after",
-            "`after` must be the `seq` of the last frame received, a whole number.",
-        )
-    };
+    let value = query.split('&').find_map(|pair| pair.strip_prefix("after="));
+    let wrong =
+        |_| Error::invalid("after", "`after` must be the `seq` of the last frame received, a whole number.");
     value.map_or(Ok(0), |value| value.parse().map_err(wrong))
 }
 
@@ -65,9 +56,7 @@ fn status(reply: &Arc<Reply>) -> Value {
             }
             Step::Deltas { last, deltas } => {
                 seq = last;
-                deltas
-                    .iter()
-                    .for_each(|delta| text.push_str(delta.as_text()));
+                deltas.iter().for_each(|delta| text.push_str(delta.as_text()));
             }
             Step::End(end) => add_end(&mut object, &end, &reply.id),
         }
@@ -87,11 +76,7 @@ fn add_end(object: &mut Map<String, Value>, end: &Event, id: &str) {
         Event::Failed { error, usage } => {
             object.insert("error".into(), error_object(error, Some(id)));
             object.insert("usage".into(), json!(usage));
-            if error.kind == Kind::Cancelled {
-                "cancelled"
-            } else {
-                "failed"
-            }
+            if error.kind == Kind::Cancelled { "cancelled" } else { "failed" }
         }
         Event::Started(_) | Event::Delta(_) => "running",
     };
@@ -113,9 +98,7 @@ pub fn cancel(doors: &Doors, caller: &Caller, id: &str) -> Result<Response<Body>
 /// `unavailable` where nothing is stored or the store is down.
 pub async fn chats(doors: &Doors, caller: &Caller) -> Result<Response<Body>, Error> {
     let chats = doors.gateway.list_chats(caller).await?;
-    Ok(json(
-        &json!({"chats": chats.iter().map(summary).collect::<Vec<Value>>()}),
-    ))
+    Ok(json(&json!({"chats": chats.iter().map(summary).collect::<Vec<Value>>()})))
 }
 
 /// `GET /chats/{id}`.
@@ -132,11 +115,7 @@ pub async fn chat(doors: &Doors, caller: &Caller, id: &str) -> Result<Response<B
 ///
 /// # Errors
 /// `not_found`, also for a conversation of another caller.
-pub async fn delete_chat(
-    doors: &Doors,
-    caller: &Caller,
-    id: &str,
-) -> Result<Response<Body>, Error> {
+pub async fn delete_chat(doors: &Doors, caller: &Caller, id: &str) -> Result<Response<Body>, Error> {
     if !doors.gateway.delete_chat(caller, id).await? {
         return Err(no_chat());
     }

@@ -44,34 +44,20 @@ impl PromptVoice {
 
     /// One object a delta, whatever else is waiting.
     pub fn each_delta(request_id: &str) -> PromptVoice {
-        PromptVoice {
-            each: true,
-            ..PromptVoice::new(request_id)
-        }
+        PromptVoice { each: true, ..PromptVoice::new(request_id) }
     }
 
     fn is_hit(&self) -> bool {
-        self.started
-            .as_ref()
-            .is_some_and(|started| started.cache == CacheOutcome::Hit)
+        self.started.as_ref().is_some_and(|started| started.cache == CacheOutcome::Hit)
     }
 
     fn frame(&self, text: &str, seq: u64, more: bool) -> Map<String, Value> {
         let mut frame = Map::new();
         frame.insert("completion".into(), text.into());
-        let chat_id = self
-            .started
-            .as_ref()
-            .map_or("", |started| started.chat_id.as_str());
+        let chat_id = self.started.as_ref().map_or("", |started| started.chat_id.as_str());
         frame.insert("chat_id".into(), chat_id.into());
-        frame.insert(
-            "cached".into(),
-            if self.is_hit() { "true" } else { "false" }.into(),
-        );
-        frame.insert(
-            "has_more_messages".into(),
-            if more { "true" } else { "false" }.into(),
-        );
+        frame.insert("cached".into(), if self.is_hit() { "true" } else { "false" }.into());
+        frame.insert("has_more_messages".into(), if more { "true" } else { "false" }.into());
         frame.insert("request_id".into(), self.request_id.as_str().into());
         frame.insert("seq".into(), seq.into());
         frame
@@ -80,38 +66,21 @@ impl PromptVoice {
     fn delta_frames(&self, deltas: &[Delta], last: u64) -> Vec<String> {
         let chunks = if self.each {
             let first = last + 1 - deltas.len() as u64;
-            let texts = deltas
-                .iter()
-                .zip(first..)
-                .filter(|(delta, _)| !delta.as_text().is_empty());
-            texts
-                .map(|(delta, seq)| Chunk {
-                    text: delta.as_text().to_owned(),
-                    seq,
-                })
-                .collect()
+            let texts = deltas.iter().zip(first..).filter(|(delta, _)| !delta.as_text().is_empty());
+            texts.map(|(delta, seq)| Chunk { text: delta.as_text().to_owned(), seq }).collect()
         } else {
             pack(deltas, last)
         };
-        chunks
-            .iter()
-            .map(|chunk| text_of(self.frame(&chunk.text, chunk.seq, true)))
-            .collect()
+        chunks.iter().map(|chunk| text_of(self.frame(&chunk.text, chunk.seq, true))).collect()
     }
 
     fn end(&mut self, end: &Event) -> Vec<String> {
         let held = std::mem::take(&mut self.held);
         let mut chunks = pack(&held, self.seq);
         let rest = chunks.pop();
-        let mut frames: Vec<String> = chunks
-            .iter()
-            .map(|chunk| text_of(self.frame(&chunk.text, chunk.seq, true)))
-            .collect();
-        let mut last = self.frame(
-            &rest.map_or(String::new(), |chunk| chunk.text),
-            self.seq,
-            false,
-        );
+        let mut frames: Vec<String> =
+            chunks.iter().map(|chunk| text_of(self.frame(&chunk.text, chunk.seq, true))).collect();
+        let mut last = self.frame(&rest.map_or(String::new(), |chunk| chunk.text), self.seq, false);
         add_terminal(&mut last, end, self.started.as_deref(), &self.request_id);
         frames.push(text_of(last));
         frames
@@ -139,12 +108,7 @@ impl Voice for PromptVoice {
 }
 
 /// What a terminal says beyond the four keys.
-fn add_terminal(
-    frame: &mut Map<String, Value>,
-    end: &Event,
-    started: Option<&Started>,
-    request_id: &str,
-) {
+fn add_terminal(frame: &mut Map<String, Value>, end: &Event, started: Option<&Started>, request_id: &str) {
     match end {
         Event::Completed { stop_reason, usage } => {
             frame.insert("stop_reason".into(), stop_reason.as_str().into());
@@ -211,32 +175,19 @@ mod tests {
     }
 
     fn deltas(texts: &[&str], last: u64) -> Step {
-        Step::Deltas {
-            last,
-            deltas: texts.iter().map(|text| Delta::text(*text)).collect(),
-        }
+        Step::Deltas { last, deltas: texts.iter().map(|text| Delta::text(*text)).collect() }
     }
 
     fn completed() -> Step {
-        Step::End(Event::Completed {
-            stop_reason: StopReason::EndTurn,
-            usage: Usage::default(),
-        })
+        Step::End(Event::Completed { stop_reason: StopReason::EndTurn, usage: Usage::default() })
     }
 
     #[test]
     fn a_live_answer_is_deltas_and_an_empty_terminal_with_four_strings_each() {
-        let steps = vec![
-            started(CacheOutcome::Miss),
-            deltas(&["a", "b"], 2),
-            completed(),
-        ];
+        let steps = vec![started(CacheOutcome::Miss), deltas(&["a", "b"], 2), completed()];
         let frames = say(steps, PromptVoice::new("r"));
         assert_eq!(frames.len(), 2);
-        assert_eq!(
-            (&frames[0]["completion"], &frames[0]["seq"]),
-            (&json!("ab"), &json!(2))
-        );
+        assert_eq!((&frames[0]["completion"], &frames[0]["seq"]), (&json!("ab"), &json!(2)));
         assert_eq!(
             (&frames[1]["completion"], &frames[1]["has_more_messages"]),
             (&json!(""), &json!("false"))
@@ -250,41 +201,24 @@ mod tests {
 
     #[test]
     fn a_cached_answer_is_one_frame_or_several_of_which_only_the_last_ends() {
-        let hit = vec![
-            started(CacheOutcome::Hit),
-            deltas(&["whole"], 1),
-            completed(),
-        ];
+        let hit = vec![started(CacheOutcome::Hit), deltas(&["whole"], 1), completed()];
         let frames = say(hit, PromptVoice::new("r"));
         assert_eq!(
             (frames.len(), &frames[0]["completion"], &frames[0]["cached"]),
             (1, &json!("whole"), &json!("true"))
         );
         let big = "x".repeat(15_000);
-        let hit = vec![
-            started(CacheOutcome::Hit),
-            deltas(&[&big, &big, &big], 3),
-            completed(),
-        ];
+        let hit = vec![started(CacheOutcome::Hit), deltas(&[&big, &big, &big], 3), completed()];
         let frames = say(hit, PromptVoice::new("r"));
-        let more: Vec<_> = frames
-            .iter()
-            .map(|frame| frame["has_more_messages"].as_str().unwrap())
-            .collect();
+        let more: Vec<_> = frames.iter().map(|frame| frame["has_more_messages"].as_str().unwrap()).collect();
         assert!(more.len() > 1 && more[..more.len() - 1].iter().all(|more| *more == "true"));
         assert_eq!(*more.last().unwrap(), "false");
     }
 
     #[test]
     fn an_error_is_told_in_completion_but_a_cancelled_reply_ends_with_nothing() {
-        for (kind, text) in [
-            (Kind::Throttled, "[error throttled: wait]"),
-            (Kind::Cancelled, ""),
-        ] {
-            let end = Step::End(Event::Failed {
-                error: Error::new(kind, "wait"),
-                usage: Usage::default(),
-            });
+        for (kind, text) in [(Kind::Throttled, "[error throttled: wait]"), (Kind::Cancelled, "")] {
+            let end = Step::End(Event::Failed { error: Error::new(kind, "wait"), usage: Usage::default() });
             let frames = say(vec![end], PromptVoice::new("r"));
             assert_eq!(frames[0]["completion"], text);
             assert_eq!(frames[0]["error"]["code"], kind.code());
@@ -293,11 +227,7 @@ mod tests {
 
     #[test]
     fn sse_has_one_object_a_delta() {
-        let steps = vec![
-            started(CacheOutcome::Hit),
-            deltas(&["a", "b"], 2),
-            completed(),
-        ];
+        let steps = vec![started(CacheOutcome::Hit), deltas(&["a", "b"], 2), completed()];
         assert_eq!(say(steps, PromptVoice::each_delta("r")).len(), 3);
     }
 }

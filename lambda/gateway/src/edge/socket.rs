@@ -50,12 +50,7 @@ pub struct Session {
 impl Session {
     /// A new connection of this caller.
     pub fn new(doors: Arc<Doors>, caller: Caller, outlet: Arc<dyn Outlet>) -> Session {
-        Session {
-            doors,
-            caller,
-            outlet,
-            running: Arc::new(Semaphore::new(RUNNING)),
-        }
+        Session { doors, caller, outlet, running: Arc::new(Semaphore::new(RUNNING)) }
     }
 
     /// Takes in one text. Small answers are sent before it returns; a reply's frames are the
@@ -93,16 +88,10 @@ impl Session {
             "sendmessage" => {
                 let named = fields.peek_name("request_id");
                 let request = sendmessage::request(fields, self.caller.clone());
-                let id = request
-                    .as_ref()
-                    .map_or(named, |request| Some(request.id.clone()));
-                self.answer(request, PromptVoice::new(id.as_deref().unwrap_or_default()))
-                    .await
+                let id = request.as_ref().map_or(named, |request| Some(request.id.clone()));
+                self.answer(request, PromptVoice::new(id.as_deref().unwrap_or_default())).await
             }
-            "invokeModel" => {
-                self.answer(invoke_model::request(fields, self.caller.clone()), RawVoice)
-                    .await
-            }
+            "invokeModel" => self.answer(invoke_model::request(fields, self.caller.clone()), RawVoice).await,
             "resume" => self.resume(&mut fields).await,
             "cancel" | "chats" | "chat" | "delete_chat" => {
                 for frame in control::act(&self.doors, &self.caller, action, &mut fields).await {
@@ -112,10 +101,8 @@ impl Session {
             }
             _ => {
                 let known = "sendmessage, invokeModel, cancel, resume, chats, chat, delete_chat";
-                let error = Error::invalid(
-                    "action",
-                    format!("The action is unknown. Known actions: {known}."),
-                );
+                let error =
+                    Error::invalid("action", format!("The action is unknown. Known actions: {known}."));
                 self.refuse(&error).await
             }
         }
@@ -125,9 +112,7 @@ impl Session {
         let Asked { request_id, wish } = chatbot::request(fields, self.caller.clone());
         let msg = match wish {
             Ok(Wish::Answer(request)) => {
-                return self
-                    .answer(Ok(*request), ChatbotVoice::new(&request_id))
-                    .await;
+                return self.answer(Ok(*request), ChatbotVoice::new(&request_id)).await;
             }
             Ok(Wish::Forget { chat_id }) => {
                 match self.doors.gateway.delete_chat(&self.caller, &chat_id).await {
@@ -135,10 +120,10 @@ impl Session {
                     Err(error) => Err(error),
                 }
             }
-            Ok(Wish::ListModels) => Ok(self.doors.gateway.models().join("\n")),
-            Ok(Wish::Mode(mode)) => Ok(format!(
-                "{mode}: noted. The gateway's settings decide what is switched on."
-            )),
+            Ok(Wish::ListModels) => Ok(self.doors.gateway.menu().ids().join("\n")),
+            Ok(Wish::Mode(mode)) => {
+                Ok(format!("{mode}: noted. The gateway's settings decide what is switched on."))
+            }
             Err(error) => Err(error),
         };
         let frame = match msg {
@@ -192,12 +177,7 @@ impl Session {
         }
     }
 
-    fn pump(
-        &self,
-        reader: Reader,
-        voice: impl Voice + 'static,
-        slot: OwnedSemaphorePermit,
-    ) -> Going {
+    fn pump(&self, reader: Reader, voice: impl Voice + 'static, slot: OwnedSemaphorePermit) -> Going {
         let outlet = self.outlet.clone();
         let interval = self.doors.gateway.settings.push_interval;
         Box::pin(async move {
@@ -209,10 +189,7 @@ impl Session {
 
     /// An error in the door's own format, as the whole reply.
     async fn fail(&self, error: Error, voice: &mut impl Voice) -> Option<Going> {
-        for frame in voice.frames(Step::End(Event::Failed {
-            error,
-            usage: Usage::default(),
-        })) {
+        for frame in voice.frames(Step::End(Event::Failed { error, usage: Usage::default() })) {
             self.outlet.send(frame).await.ok()?;
         }
         None
@@ -254,16 +231,13 @@ async fn pump(
 }
 
 fn full() -> Error {
-    let message = format!(
-        "{RUNNING} replies are running on this connection. Wait for one to end, or cancel it."
-    );
+    let message =
+        format!("{RUNNING} replies are running on this connection. Wait for one to end, or cancel it.");
     Error::new(Kind::Throttled, message).after(Some(std::time::Duration::from_secs(1)))
 }
 
 fn unknown(what: &str) -> Error {
-    let wanted = "an object with `action` (such as \"sendmessage\" with `prompt`), or `request_id` with `body`";
-    Error::new(
-        Kind::InvalidRequest,
-        format!("The message has {what}. Send {wanted}."),
-    )
+    let wanted =
+        "an object with `action` (such as \"sendmessage\" with `prompt`), or `request_id` with `body`";
+    Error::new(Kind::InvalidRequest, format!("The message has {what}. Send {wanted}."))
 }

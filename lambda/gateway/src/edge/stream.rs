@@ -31,20 +31,13 @@ pub async fn collect(mut reader: Reader) -> Whole {
     loop {
         match reader.next().await {
             Some(Step::Started(known)) => started = Some(known),
-            Some(Step::Deltas { deltas, .. }) => deltas
-                .iter()
-                .for_each(|delta| text.push_str(delta.as_text())),
+            Some(Step::Deltas { deltas, .. }) => {
+                deltas.iter().for_each(|delta| text.push_str(delta.as_text()))
+            }
             Some(Step::End(end)) => return Whole { started, text, end },
             None => {
                 let error = crate::error::Error::internal("a reply without a terminal");
-                return Whole {
-                    started,
-                    text,
-                    end: Event::Failed {
-                        error,
-                        usage: Default::default(),
-                    },
-                };
+                return Whole { started, text, end: Event::Failed { error, usage: Default::default() } };
             }
         }
     }
@@ -58,15 +51,10 @@ pub fn failed_whole(whole: &Whole, request_id: &str) -> Option<Response<Body>> {
     if whole.text.is_empty() {
         return Some(failed(error, Some(request_id)));
     }
-    let mut response = failed_with(
-        error,
-        Some(request_id),
-        json!({"completion": whole.text, "usage": usage}),
-    );
+    let mut response =
+        failed_with(error, Some(request_id), json!({"completion": whole.text, "usage": usage}));
     // The model began to answer, and what it said is paid for: an SDK must not ask again by itself.
-    response
-        .headers_mut()
-        .insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+    response.headers_mut().insert(SHOULD_RETRY, HeaderValue::from_static("false"));
     Some(response)
 }
 
@@ -89,11 +77,8 @@ pub const SSE: Format = Format {
 };
 
 /// Raw text.
-pub const RAW: Format = Format {
-    content_type: "text/plain; charset=utf-8",
-    keep_alive: None,
-    wrap: |frame| frame,
-};
+pub const RAW: Format =
+    Format { content_type: "text/plain; charset=utf-8", keep_alive: None, wrap: |frame| frame };
 
 /// How long a stream stays silent before a keep-alive.
 const SILENCE: Duration = Duration::from_secs(15);
@@ -106,17 +91,8 @@ struct Flow<V> {
 }
 
 /// Streams a reply. It waits for the first delta, so that an error before it has its HTTP status.
-pub async fn respond(
-    reader: Reader,
-    voice: impl Voice + 'static,
-    format: Format,
-) -> Response<Body> {
-    let mut flow = Flow {
-        reader,
-        voice,
-        format,
-        ready: VecDeque::new(),
-    };
+pub async fn respond(reader: Reader, voice: impl Voice + 'static, format: Format) -> Response<Body> {
+    let mut flow = Flow { reader, voice, format, ready: VecDeque::new() };
     while flow.ready.is_empty() {
         let next = flow.reader.next();
         let step = match flow.format.keep_alive {
@@ -139,10 +115,7 @@ pub async fn respond(
     }
     let mut response = Response::new(Body::Whole(Bytes::new()));
     let headers = response.headers_mut();
-    headers.insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static(flow.format.content_type),
-    );
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(flow.format.content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     describe(headers, flow.reader.reply());
     *response.body_mut() = Body::Stream(Box::pin(stream::unfold(flow, |mut flow| async {
@@ -166,10 +139,7 @@ impl<V: Voice> Flow<V> {
             if let Some(bytes) = self.ready.pop_front() {
                 return Some(bytes);
             }
-            match (
-                timeout(SILENCE, self.reader.next()).await,
-                self.format.keep_alive,
-            ) {
+            match (timeout(SILENCE, self.reader.next()).await, self.format.keep_alive) {
                 (Ok(step), _) => self.take(step?),
                 (Err(_), Some(comment)) => return Some(Bytes::from_static(comment.as_bytes())),
                 (Err(_), None) => {}

@@ -69,11 +69,7 @@ pub fn cut(text: &str, limit: usize) -> Vec<&str> {
     let mut pieces = Vec::new();
     let (mut from, mut size) = (0, 0);
     for (at, c) in text.char_indices() {
-        let more = if c.is_ascii() {
-            escaped_byte(c as u8)
-        } else {
-            c.len_utf8()
-        };
+        let more = if c.is_ascii() { escaped_byte(c as u8) } else { c.len_utf8() };
         if size + more > limit {
             pieces.push(&text[from..at]);
             (from, size) = (at, 0);
@@ -112,13 +108,7 @@ mod tests {
     #[test]
     fn small_deltas_go_together_and_carry_the_last_number() {
         let deltas = [Delta::text("a"), Delta::text("b"), Delta::text("c")];
-        assert_eq!(
-            pack(&deltas, 7),
-            [Chunk {
-                text: "abc".into(),
-                seq: 7
-            }]
-        );
+        assert_eq!(pack(&deltas, 7), [Chunk { text: "abc".into(), seq: 7 }]);
         assert_eq!(pack(&[], 7), []);
     }
 

@@ -15,9 +15,7 @@ use std::sync::Arc;
 
 mod entry;
 
-pub use entry::{
-    Abilities, Api, EmbeddingBody, EmbeddingSpec, Entry, LegacyShape, LongPrompt, Price,
-};
+pub use entry::{Abilities, Api, EmbeddingBody, EmbeddingSpec, Entry, LegacyShape, LongPrompt, Price};
 
 const DATA: &str = include_str!("catalog.json");
 
@@ -39,11 +37,7 @@ pub struct Choice {
 impl Choice {
     /// What these tokens cost in USD through the profile chosen.
     pub fn cost(&self, usage: &Usage) -> f64 {
-        let factor = if self.geographic {
-            self.entry.geographic_markup
-        } else {
-            1.0
-        };
+        let factor = if self.geographic { self.entry.geographic_markup } else { 1.0 };
         self.entry.cost(usage) * factor
     }
 }
@@ -51,6 +45,7 @@ impl Choice {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Data {
+    default: String,
     regions: Vec<Region>,
     models: Vec<Entry>,
 }
@@ -66,6 +61,7 @@ struct Region {
 /// Every model the gateway knows.
 #[derive(Clone, Debug)]
 pub struct Catalog {
+    default: String,
     entries: Vec<Arc<Entry>>,
     regions: Vec<Region>,
     /// Id or alias to the row and the alias's answer shape.
@@ -75,31 +71,33 @@ pub struct Catalog {
 const GLOBAL: &str = "global";
 
 impl Catalog {
+    /// What answers on Bedrock where neither the request nor `DEFAULT_MODEL` says.
+    pub fn default_id(&self) -> &str {
+        &self.default
+    }
+
     /// Parses the data compiled in. Do it once, at start. Fails only if the data is broken.
     pub fn load() -> Result<Catalog, Error> {
         Catalog::parse(DATA)
     }
 
     fn parse(json: &str) -> Result<Catalog, Error> {
-        let data: Data = serde_json::from_str(json)
-            .map_err(|error| Error::internal(format!("model catalog: {error}")))?;
+        let data: Data =
+            serde_json::from_str(json).map_err(|error| Error::internal(format!("model catalog: {error}")))?;
         let mut names = HashMap::new();
         for (row, entry) in data.models.iter().enumerate() {
             let own = std::iter::once((&entry.id, &None));
             for (name, shape) in own.chain(&entry.aliases) {
                 if names.insert(name.clone(), (row, *shape)).is_some() {
-                    return Err(Error::internal(format!(
-                        "model catalog: {name} stands twice"
-                    )));
+                    return Err(Error::internal(format!("model catalog: {name} stands twice")));
                 }
             }
         }
         let entries = data.models.into_iter().map(Arc::new).collect();
-        Ok(Catalog {
-            entries,
-            regions: data.regions,
-            names,
-        })
+        if !names.contains_key(&data.default) {
+            return Err(Error::internal("model catalog: the default is no row"));
+        }
+        Ok(Catalog { default: data.default, entries, regions: data.regions, names })
     }
 
     /// The model behind a name (percent-decoded: an id, an alias, or either with the prefix of one
@@ -108,9 +106,7 @@ impl Catalog {
     pub fn choose(&self, asked: &str, region: &str) -> Option<Choice> {
         let (name, prefix) = match self.names.contains_key(asked) {
             true => (asked, None),
-            false => asked
-                .split_once('.')
-                .map(|(prefix, name)| (name, Some(prefix)))?,
+            false => asked.split_once('.').map(|(prefix, name)| (name, Some(prefix)))?,
         };
         let (row, legacy_shape) = *self.names.get(name)?;
         let entry = self.entries.get(row)?;
@@ -133,14 +129,9 @@ impl Catalog {
 
     /// The best profile of this model for requests from `region`.
     fn profile<'a>(&'a self, entry: &Entry, region: &str) -> Option<&'a String> {
-        let fitting = self
-            .regions
-            .iter()
-            .filter(|row| region.starts_with(&row.starts_with));
+        let fitting = self.regions.iter().filter(|row| region.starts_with(&row.starts_with));
         let row = fitting.max_by_key(|row| row.starts_with.len())?;
-        row.profiles
-            .iter()
-            .find(|profile| entry.profiles.contains(profile))
+        row.profiles.iter().find(|profile| entry.profiles.contains(profile))
     }
 
     /// Every id, without aliases and prefixes, in the data's order.
@@ -173,32 +164,15 @@ mod tests {
         for entry in catalog.entries() {
             let prices = [Some(entry.price), entry.long_prompt.map(|long| long.price)];
             for price in prices.into_iter().flatten() {
-                let all = [
-                    price.input,
-                    price.output,
-                    price.cache_read,
-                    price.cache_write,
-                ];
+                let all = [price.input, price.output, price.cache_read, price.cache_write];
                 assert!(all.iter().all(|usd| *usd >= 0.0), "{}", entry.id);
             }
             let embeds = matches!(entry.api, Api::Embedding | Api::LocalEmbedding);
             assert_eq!(embeds, entry.embedding.is_some(), "{}", entry.id);
             assert_eq!(embeds, entry.max_output == 0, "{}", entry.id);
-            assert!(
-                !embeds || entry.aliases.is_empty(),
-                "{} embeds and has aliases",
-                entry.id
-            );
-            assert!(
-                entry.max_output <= entry.window && entry.window > 0,
-                "{}",
-                entry.id
-            );
-            assert!(
-                entry.on_demand || !entry.profiles.is_empty(),
-                "{}",
-                entry.id
-            );
+            assert!(!embeds || entry.aliases.is_empty(), "{} embeds and has aliases", entry.id);
+            assert!(entry.max_output <= entry.window && entry.window > 0, "{}", entry.id);
+            assert!(entry.on_demand || !entry.profiles.is_empty(), "{}", entry.id);
             assert!(entry.geographic_markup >= 1.0, "{}", entry.id);
         }
     }
@@ -218,36 +192,19 @@ mod tests {
 
     #[test]
     fn the_ids_of_the_older_systems_are_known() {
-        for id in [
-            "anthropic.claude-v2",
-            "anthropic.claude-v2:1",
-            "anthropic.claude-3-5-sonnet-20240620-v1:0",
-        ] {
+        for id in
+            ["anthropic.claude-v2", "anthropic.claude-v2:1", "anthropic.claude-3-5-sonnet-20240620-v1:0"]
+        {
             let choice = choose(id, "us-east-1").unwrap();
             assert!(choice.aliased && choice.entry.api == Api::Converse, "{id}");
-            assert!(
-                choice.entry.abilities.temperature,
-                "clients of {id} send a temperature"
-            );
+            assert!(choice.entry.abilities.temperature, "clients of {id} send a temperature");
         }
         assert_eq!(
-            choose("cohere.command-text-v14", "us-east-1")
-                .unwrap()
-                .legacy_shape,
+            choose("cohere.command-text-v14", "us-east-1").unwrap().legacy_shape,
             Some(LegacyShape::Cohere)
         );
-        assert_eq!(
-            choose("ai21.j2-ultra-v1", "us-east-1")
-                .unwrap()
-                .legacy_shape,
-            Some(LegacyShape::Ai21)
-        );
-        assert_eq!(
-            choose("anthropic.claude-v2", "us-east-1")
-                .unwrap()
-                .legacy_shape,
-            None
-        );
+        assert_eq!(choose("ai21.j2-ultra-v1", "us-east-1").unwrap().legacy_shape, Some(LegacyShape::Ai21));
+        assert_eq!(choose("anthropic.claude-v2", "us-east-1").unwrap().legacy_shape, None);
     }
 
     #[test]
@@ -259,26 +216,10 @@ mod tests {
         check_invoke_id(model, "ap-southeast-2", "au.anthropic.claude-sonnet-4-6");
         check_invoke_id(model, "ap-south-1", "global.anthropic.claude-sonnet-4-6");
         check_invoke_id(model, "sa-east-1", "global.anthropic.claude-sonnet-4-6");
-        check_invoke_id(
-            "eu.anthropic.claude-sonnet-4-6",
-            "us-east-1",
-            "eu.anthropic.claude-sonnet-4-6",
-        );
-        check_invoke_id(
-            "global.anthropic.claude-v2",
-            "us-east-1",
-            "global.anthropic.claude-sonnet-4-6",
-        );
-        check_invoke_id(
-            "amazon.nova-lite-v1:0",
-            "ap-south-1",
-            "apac.amazon.nova-lite-v1:0",
-        );
-        check_invoke_id(
-            "openai.gpt-oss-120b-1:0",
-            "us-east-1",
-            "openai.gpt-oss-120b-1:0",
-        );
+        check_invoke_id("eu.anthropic.claude-sonnet-4-6", "us-east-1", "eu.anthropic.claude-sonnet-4-6");
+        check_invoke_id("global.anthropic.claude-v2", "us-east-1", "global.anthropic.claude-sonnet-4-6");
+        check_invoke_id("amazon.nova-lite-v1:0", "ap-south-1", "apac.amazon.nova-lite-v1:0");
+        check_invoke_id("openai.gpt-oss-120b-1:0", "us-east-1", "openai.gpt-oss-120b-1:0");
         check_invoke_id("local.extractive", "", "local.extractive");
     }
 
@@ -295,10 +236,7 @@ mod tests {
         ] {
             assert!(choose(name, "us-east-1").is_none(), "{name}");
         }
-        assert!(
-            choose("deepseek.r1-v1:0", "eu-west-1").is_none(),
-            "no profile reaches it from there"
-        );
+        assert!(choose("deepseek.r1-v1:0", "eu-west-1").is_none(), "no profile reaches it from there");
         assert!(
             choose("anthropic.claude-opus-5-5", "us-gov-west-1").is_none(),
             "global does not serve GovCloud"
@@ -309,11 +247,6 @@ mod tests {
     fn broken_data_is_refused() {
         assert!(Catalog::parse("{}").is_err());
         let twice = DATA.replacen("\"claude-opus-5\": null", "\"claude-opus-5-5\": null", 1);
-        assert!(
-            Catalog::parse(&twice)
-                .unwrap_err()
-                .to_string()
-                .contains("twice")
-        );
+        assert!(Catalog::parse(&twice).unwrap_err().to_string().contains("twice"));
     }
 }

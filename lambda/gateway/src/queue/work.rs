@@ -26,12 +26,7 @@ pub enum Worked {
 ///
 /// # Errors
 /// The store's: the job stays claimed until its lease is over and is delivered again.
-pub async fn work(
-    gateway: &Arc<Gateway>,
-    store: &Store,
-    caller: &Caller,
-    id: &str,
-) -> Result<Worked, Error> {
+pub async fn work(gateway: &Arc<Gateway>, store: &Store, caller: &Caller, id: &str) -> Result<Worked, Error> {
     let Some(job) = store.claim_job(caller, id, gateway.lease * 3).await? else {
         return Ok(Worked::Done);
     };
@@ -39,73 +34,43 @@ pub async fn work(
         outcome = attempt(gateway, store, &job) => outcome?,
         error = renew(gateway, store, &job) => return Err(error),
     };
-    let retry = outcome
-        .error
-        .as_ref()
-        .is_some_and(|error| is_worth_retrying(error.kind));
+    let retry = outcome.error.as_ref().is_some_and(|error| is_worth_retrying(error.kind));
     if retry && job.attempts < ATTEMPTS {
         store.release_job(caller, id, job.attempts).await?;
         return Ok(Worked::Again(Duration::from_secs(1 << job.attempts)));
     }
-    store.finish_job(caller, id, job.attempts, outcome).await?;
+    store.finish_job(caller, id, job.attempts, &outcome).await?;
     Ok(Worked::Done)
 }
 
 /// Failures that another try can mend. A deadline is none of them: the answer is too long for it.
 fn is_worth_retrying(kind: Kind) -> bool {
-    matches!(
-        kind,
-        Kind::Throttled | Kind::UpstreamError | Kind::Unavailable | Kind::Internal
-    )
+    matches!(kind, Kind::Throttled | Kind::UpstreamError | Kind::Unavailable | Kind::Internal)
 }
 
 /// The id of the reply that a job's latest attempt is.
 pub fn reply_id(job: &Job) -> String {
-    if job.attempts <= 1 {
-        job.id.clone()
-    } else {
-        format!("{}.{}", job.id, job.attempts)
-    }
+    if job.attempts <= 1 { job.id.clone() } else { format!("{}.{}", job.id, job.attempts) }
 }
 
 async fn attempt(gateway: &Arc<Gateway>, store: &Store, job: &Job) -> Result<JobOutcome, Error> {
     if job.attempts > 1 {
-        let before = Job {
-            attempts: job.attempts - 1,
-            ..job.clone()
-        };
-        let row = store
-            .load_reply(&ReplyKey::new(&job.caller, &reply_id(&before)))
-            .await?;
-        if let Some(ReplyRow {
-            end: Some(Event::Completed { usage, .. }),
-            deltas,
-            ..
-        }) = row
-        {
-            return Ok(completed(
-                deltas.iter().map(Delta::as_text).collect(),
-                usage,
-            ));
+        let before = Job { attempts: job.attempts - 1, ..job.clone() };
+        let row = store.load_reply(&ReplyKey::new(&job.caller, &reply_id(&before))).await?;
+        if let Some(ReplyRow { end: Some(Event::Completed { usage, .. }), deltas, .. }) = row {
+            return Ok(completed(deltas.iter().map(Delta::as_text).collect(), usage));
         }
     }
     Ok(ask(gateway, job).await)
 }
 
 fn completed(text: String, usage: Usage) -> JobOutcome {
-    JobOutcome {
-        status: JobStatus::Completed,
-        completion: Some(text),
-        error: None,
-        usage: Some(usage),
-    }
+    JobOutcome { status: JobStatus::Completed, completion: Some(text), error: None, usage: Some(usage) }
 }
 
 async fn ask(gateway: &Arc<Gateway>, job: &Job) -> JobOutcome {
     let whole = match serde_json::from_value::<Request>(job.request.clone()) {
-        Err(error) => Err(Error::internal(format!(
-            "a job's request cannot be read: {error}"
-        ))),
+        Err(error) => Err(Error::internal(format!("a job's request cannot be read: {error}"))),
         Ok(mut request) => {
             request.id = reply_id(job);
             gateway.answer(request).await
@@ -128,27 +93,15 @@ async fn ask(gateway: &Arc<Gateway>, job: &Job) -> JobOutcome {
 }
 
 fn failed(error: Error, completion: Option<String>, usage: Option<Usage>) -> JobOutcome {
-    let status = if error.kind == Kind::Cancelled {
-        JobStatus::Cancelled
-    } else {
-        JobStatus::Failed
-    };
-    JobOutcome {
-        status,
-        completion,
-        error: Some(error),
-        usage,
-    }
+    let status = if error.kind == Kind::Cancelled { JobStatus::Cancelled } else { JobStatus::Failed };
+    JobOutcome { status, completion, error: Some(error), usage }
 }
 
 /// Keeps the job ours while it runs; ends only when it is not ours any more.
 async fn renew(gateway: &Gateway, store: &Store, job: &Job) -> Error {
     loop {
         sleep(gateway.lease).await;
-        match store
-            .renew_job(&job.caller, &job.id, job.attempts, gateway.lease * 3)
-            .await
-        {
+        match store.renew_job(&job.caller, &job.id, job.attempts, gateway.lease * 3).await {
             Ok(true) => {}
             Ok(false) => {
                 // It was cancelled, here or elsewhere, or its lease had run out.

@@ -43,20 +43,11 @@ impl AnswerKeys {
         let Some(prompt) = &self.prompt else {
             return Vec::new();
         };
-        let scoped = self
-            .node_id
-            .iter()
-            .map(|node_id| format!("{node_id}{prompt}"));
+        let scoped = self.node_id.iter().map(|node_id| format!("{node_id}{prompt}"));
         let questions: Vec<String> = scoped.chain([prompt.clone()]).collect();
-        let exact = questions
-            .iter()
-            .filter_map(|question| item::question_pk(question));
-        let folded = questions
-            .iter()
-            .filter(|question| !question.trim().is_empty());
-        exact
-            .chain(folded.map(|question| item::folded_pk(question)))
-            .collect()
+        let exact = questions.iter().filter_map(|question| item::question_pk(question));
+        let folded = questions.iter().filter(|question| !question.trim().is_empty());
+        exact.chain(folded.map(|question| item::folded_pk(question))).collect()
     }
 }
 
@@ -91,12 +82,8 @@ impl Store {
             ("expires_at".to_owned(), item::n(expires_at)),
         ]);
         row.extend(self.pack("body", answer, ROOMY, Some(expires_at)).await?);
-        let put = Put::builder()
-            .table_name(&self.tables.answers)
-            .set_item(Some(row));
-        Ok(TransactWriteItem::builder()
-            .put(built(put.build())?)
-            .build())
+        let put = Put::builder().table_name(&self.tables.answers).set_item(Some(row));
+        Ok(TransactWriteItem::builder().put(built(put.build())?).build())
     }
 
     /// None where the row was not made by people: a question must never reach what was learned.
@@ -117,10 +104,7 @@ impl Store {
     }
 
     /// The live rows under these keys of the answers table.
-    async fn answer_rows(
-        &self,
-        keys: impl Iterator<Item = &String>,
-    ) -> Result<HashMap<String, Item>, Error> {
+    async fn answer_rows(&self, keys: impl Iterator<Item = &String>) -> Result<HashMap<String, Item>, Error> {
         let mut pks: Vec<&String> = keys.collect();
         pks.sort();
         pks.dedup();
@@ -128,30 +112,15 @@ impl Store {
         if pks.is_empty() {
             return Ok(rows);
         }
-        let keys = pks
-            .into_iter()
-            .map(|pk| Item::from([("pk".to_owned(), item::s(pk))]))
-            .collect();
+        let keys = pks.into_iter().map(|pk| Item::from([("pk".to_owned(), item::s(pk))])).collect();
         let ask = built(KeysAndAttributes::builder().set_keys(Some(keys)).build())?;
         let mut open = HashMap::from([(self.tables.answers.clone(), ask)]);
         let mut attempt = 0;
         loop {
-            let reply = self
-                .client
-                .batch_get_item()
-                .set_request_items(Some(open))
-                .send()
-                .await;
+            let reply = self.client.batch_get_item().set_request_items(Some(open)).send().await;
             let reply = reply.map_err(|error| away("find answer", &error))?;
-            for row in reply
-                .responses
-                .into_iter()
-                .flat_map(HashMap::into_values)
-                .flatten()
-            {
-                if let (Some(pk), true) =
-                    (item::text(&row, "pk"), item::is_live(&row, self.now_s()))
-                {
+            for row in reply.responses.into_iter().flat_map(HashMap::into_values).flatten() {
+                if let (Some(pk), true) = (item::text(&row, "pk"), item::is_live(&row, self.now_s())) {
                     rows.insert(pk.to_owned(), row);
                 }
             }

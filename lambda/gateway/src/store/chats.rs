@@ -35,6 +35,9 @@ pub struct Turn {
     /// `at_ms` of the newest turn that the model saw: this one is placed behind it, whatever the
     /// clocks of two machines say.
     pub after_ms: u64,
+    /// `at_ms` of the oldest stored turn that the model saw; 0 where none was left out.
+    #[serde(default)]
+    pub window_from_ms: u64,
     /// The caller's new messages.
     pub messages: Vec<Message>,
     /// The answer.
@@ -74,40 +77,20 @@ pub(super) enum HeadChange {
 
 impl Store {
     /// The newest turns that fit into `max_bytes` of JSON, oldest first.
-    pub async fn turns(
-        &self,
-        caller: &Caller,
-        chat_id: &str,
-        max_bytes: usize,
-    ) -> Result<Vec<Turn>, Error> {
-        Ok(self
-            .read_turns(caller, chat_id, max_bytes)
-            .await?
-            .unwrap_or_default())
+    pub async fn turns(&self, caller: &Caller, chat_id: &str, max_bytes: usize) -> Result<Vec<Turn>, Error> {
+        Ok(self.read_turns(caller, chat_id, max_bytes).await?.unwrap_or_default())
     }
 
     /// All turns, oldest first; None where the caller has no such conversation.
-    pub async fn read_chat(
-        &self,
-        caller: &Caller,
-        chat_id: &str,
-    ) -> Result<Option<Vec<Turn>>, Error> {
+    pub async fn read_chat(&self, caller: &Caller, chat_id: &str) -> Result<Option<Vec<Turn>>, Error> {
         self.read_turns(caller, chat_id, usize::MAX).await
     }
 
     /// The caller's conversations, the one used last first.
-    pub async fn list_chats(
-        &self,
-        caller: &Caller,
-        limit: usize,
-    ) -> Result<Vec<ChatSummary>, Error> {
+    pub async fn list_chats(&self, caller: &Caller, limit: usize) -> Result<Vec<ChatSummary>, Error> {
         let heads = self.partition(&item::chats_pk(caller)).await?;
         let mut chats: Vec<ChatSummary> = heads.iter().filter_map(summary).collect();
-        chats.sort_by(|a, b| {
-            b.updated_at_ms
-                .cmp(&a.updated_at_ms)
-                .then_with(|| a.chat_id.cmp(&b.chat_id))
-        });
+        chats.sort_by(|a, b| b.updated_at_ms.cmp(&a.updated_at_ms).then_with(|| a.chat_id.cmp(&b.chat_id)));
         chats.truncate(limit);
         Ok(chats)
     }
@@ -121,11 +104,7 @@ impl Store {
         let mut doomed = Vec::new();
         for row in rows.iter().filter(|row| !starts_after(row, deleted_at)) {
             doomed.extend(Store::part_keys(row, "body"));
-            doomed.extend(
-                item::text(row, "pk")
-                    .zip(item::text(row, "sk"))
-                    .map(|(pk, sk)| item::key(pk, sk)),
-            );
+            doomed.extend(item::text(row, "pk").zip(item::text(row, "sk")).map(|(pk, sk)| item::key(pk, sk)));
         }
         self.delete_rows(doomed).await?;
         Ok(was_there)
@@ -134,10 +113,7 @@ impl Store {
     /// The turn itself, as a write of the transaction that ends its reply. Whether it is appended
     /// twice is that reply's `end` to say: a request id has one.
     pub(super) async fn turn_action(&self, turn: &Turn) -> Result<TransactWriteItem, Error> {
-        let placed = Turn {
-            at_ms: turn.at_ms.max(turn.after_ms.saturating_add(1)),
-            ..turn.clone()
-        };
+        let placed = Turn { at_ms: turn.at_ms.max(turn.after_ms.saturating_add(1)), ..turn.clone() };
         let json = serde_json::to_string(&placed).map_err(Error::internal)?;
         let expires_at = self.expiry(self.retention.chats);
         let sk = item::turn_sk(placed.at_ms, &turn.request_id);
@@ -145,30 +121,16 @@ impl Store {
         row.insert("started_at".to_owned(), item::n(turn.started_at_ms));
         row.insert("size".to_owned(), item::n(json.len() as u64));
         row.insert("expires_at".to_owned(), item::n(expires_at));
-        row.extend(
-            self.pack_text("body", json, ROOMY, Some(expires_at))
-                .await?,
-        );
-        let put = Put::builder()
-            .table_name(&self.tables.state)
-            .set_item(Some(row));
-        Ok(TransactWriteItem::builder()
-            .put(built(put.build())?)
-            .build())
+        row.extend(self.pack_text("body", json, ROOMY, Some(expires_at)).await?);
+        let put = Put::builder().table_name(&self.tables.state).set_item(Some(row));
+        Ok(TransactWriteItem::builder().put(built(put.build())?).build())
     }
 
     /// The head's part of that transaction.
-    pub(super) fn head_action(
-        &self,
-        turn: &Turn,
-        change: HeadChange,
-    ) -> Result<TransactWriteItem, Error> {
+    pub(super) fn head_action(&self, turn: &Turn, change: HeadChange) -> Result<TransactWriteItem, Error> {
         let mut update = Update::builder()
             .table_name(&self.tables.state)
-            .set_key(Some(item::key(
-                &item::chats_pk(&turn.caller),
-                &item::chat_sk(&turn.chat_id),
-            )))
+            .set_key(Some(item::key(&item::chats_pk(&turn.caller), &item::chat_sk(&turn.chat_id))))
             .expression_attribute_values(":chat", item::s(&turn.chat_id))
             .expression_attribute_values(":title", item::s(title(turn)))
             .expression_attribute_values(":now_ms", item::n(self.now_ms()))
@@ -195,26 +157,16 @@ impl Store {
                 .expression_attribute_values(":now", self.now())
                 .expression_attribute_values(":started", item::n(turn.started_at_ms)),
         };
-        Ok(TransactWriteItem::builder()
-            .update(built(update.build())?)
-            .build())
+        Ok(TransactWriteItem::builder().update(built(update.build())?).build())
     }
 
     /// What to do about a head that refused to be appended to. None where it was deleted after the
     /// request started: then the turn is not stored.
     pub(super) async fn head_change(&self, turn: &Turn) -> Result<Option<HeadChange>, Error> {
         // An expired head matters here too, so this does not go through `row`.
-        let get = self
-            .client
-            .get_item()
-            .table_name(&self.tables.state)
-            .consistent_read(true);
+        let get = self.client.get_item().table_name(&self.tables.state).consistent_read(true);
         let key = item::key(&item::chats_pk(&turn.caller), &item::chat_sk(&turn.chat_id));
-        let reply = get
-            .set_key(Some(key))
-            .send()
-            .await
-            .map_err(|error| away("get", &error))?;
+        let reply = get.set_key(Some(key)).send().await.map_err(|error| away("get", &error))?;
         let Some(head) = reply.item else {
             return Ok(Some(HeadChange::Append));
         };
@@ -223,11 +175,7 @@ impl Store {
         }
         let over = head.contains_key("gone") || !item::is_live(&head, self.now_s());
         let seen = item::number(&head, "expires_at").unwrap_or_default();
-        Ok(Some(if over {
-            HeadChange::Restart { seen }
-        } else {
-            HeadChange::Append
-        }))
+        Ok(Some(if over { HeadChange::Restart { seen } } else { HeadChange::Append }))
     }
 
     async fn read_turns(
@@ -237,8 +185,7 @@ impl Store {
         max: usize,
     ) -> Result<Option<Vec<Turn>>, Error> {
         let (pk, sk) = (item::chats_pk(caller), item::chat_sk(chat_id));
-        let (head, first) =
-            tokio::try_join!(self.row(&pk, &sk), self.newest_turns(caller, chat_id, None))?;
+        let (head, first) = tokio::try_join!(self.row(&pk, &sk), self.newest_turns(caller, chat_id, None))?;
         let Some(head) = head.filter(|head| !head.contains_key("gone")) else {
             return Ok(None);
         };
@@ -246,10 +193,7 @@ impl Store {
         let (mut turns, mut left, mut page) = (Vec::new(), max, first);
         loop {
             let (rows, from) = page;
-            for row in rows
-                .iter()
-                .filter(|row| deleted_at.is_none_or(|at| starts_after(row, at)))
-            {
+            for row in rows.iter().filter(|row| deleted_at.is_none_or(|at| starts_after(row, at))) {
                 let size = item::number(row, "size").and_then(|size| usize::try_from(size).ok());
                 let Some(rest) = left.checked_sub(size.unwrap_or(usize::MAX)) else {
                     return Ok(Some(oldest_first(turns)));
@@ -271,34 +215,18 @@ impl Store {
         chat_id: &str,
         from: Option<Item>,
     ) -> Result<(Vec<Item>, Option<Item>), Error> {
-        let query = self
-            .client
-            .query()
-            .table_name(&self.tables.state)
-            .consistent_read(true);
-        let query = query
-            .key_condition_expression("pk = :pk")
-            .scan_index_forward(false)
-            .limit(PAGE);
-        let query =
-            query.expression_attribute_values(":pk", item::s(item::turns_pk(caller, chat_id)));
-        let reply = query
-            .set_exclusive_start_key(from)
-            .send()
-            .await
-            .map_err(|error| away("query", &error))?;
+        let query = self.client.query().table_name(&self.tables.state).consistent_read(true);
+        let query = query.key_condition_expression("pk = :pk").scan_index_forward(false).limit(PAGE);
+        let query = query.expression_attribute_values(":pk", item::s(item::turns_pk(caller, chat_id)));
+        let reply =
+            query.set_exclusive_start_key(from).send().await.map_err(|error| away("query", &error))?;
         let mut rows = reply.items.unwrap_or_default();
         rows.retain(|row| item::is_live(row, self.now_s()));
         Ok((rows, reply.last_evaluated_key))
     }
 
     /// Marks the head deleted, there or not: the conversation's first reply may be in flight.
-    async fn bury_head(
-        &self,
-        caller: &Caller,
-        chat_id: &str,
-        deleted_at: u64,
-    ) -> Result<bool, Error> {
+    async fn bury_head(&self, caller: &Caller, chat_id: &str, deleted_at: u64) -> Result<bool, Error> {
         let mut attempt = 0;
         loop {
             let bury = self.client.update_item().table_name(&self.tables.state);
@@ -351,16 +279,7 @@ fn oldest_first(mut turns: Vec<Turn>) -> Vec<Turn> {
 }
 
 fn title(turn: &Turn) -> String {
-    let questions = turn
-        .messages
-        .iter()
-        .filter(|message| message.role == Role::User);
-    let text = questions
-        .flat_map(|message| &message.content)
-        .find_map(Block::as_text);
-    text.unwrap_or_default()
-        .trim()
-        .chars()
-        .take(TITLE)
-        .collect()
+    let questions = turn.messages.iter().filter(|message| message.role == Role::User);
+    let text = questions.flat_map(|message| &message.content).find_map(Block::as_text);
+    text.unwrap_or_default().trim().chars().take(TITLE).collect()
 }

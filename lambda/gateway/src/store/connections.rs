@@ -11,10 +11,7 @@ impl Store {
     pub async fn put_connection(&self, id: &str, caller: &Caller) -> Result<(), Error> {
         let mut row = item::key(&item::connection_pk(id), SK);
         row.insert("caller".to_owned(), item::s(&caller.0));
-        row.insert(
-            "expires_at".to_owned(),
-            item::n(self.expiry(self.retention.connections)),
-        );
+        row.insert("expires_at".to_owned(), item::n(self.expiry(self.retention.connections)));
         self.put(row).await
     }
 
@@ -27,10 +24,7 @@ impl Store {
     /// Forgets a connection that ended.
     pub async fn delete_connection(&self, id: &str) -> Result<(), Error> {
         let delete = self.client.delete_item().table_name(&self.tables.state);
-        let reply = delete
-            .set_key(Some(item::key(&item::connection_pk(id), SK)))
-            .send()
-            .await;
+        let reply = delete.set_key(Some(item::key(&item::connection_pk(id), SK))).send().await;
         reply.map(|_| ()).map_err(|error| away("delete", &error))
     }
 }

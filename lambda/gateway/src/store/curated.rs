@@ -29,40 +29,18 @@ pub struct CuratedRow {
 /// `InvalidRequest` that names the field.
 pub fn parse_curated_row(row: &Value) -> Result<CuratedRow, Error> {
     let Value::Object(fields) = row else {
-        return Err(Error::invalid(
-            "pk",
-            "A row must be an object with `pk` and `answer`.",
-        ));
+        return Err(Error::invalid("pk", "A row must be an object with `pk` and `answer`."));
     };
     let mut extra = fields.clone();
     let seed = !fields.contains_key("pk") && fields.contains_key("id");
-    let (key_field, answer_field) = if seed {
-        ("id", "responses")
-    } else {
-        ("pk", "answer")
-    };
-    let pk = extra
-        .remove(key_field)
-        .and_then(into_text)
-        .filter(|pk| !pk.trim().is_empty());
-    let pk = pk.ok_or_else(|| {
-        Error::invalid(
-            key_field,
-            format!("`{key_field}` must be the question, a text."),
-        )
-    })?;
+    let (key_field, answer_field) = if seed { ("id", "responses") } else { ("pk", "answer") };
+    let pk = extra.remove(key_field).and_then(into_text).filter(|pk| !pk.trim().is_empty());
+    let pk =
+        pk.ok_or_else(|| Error::invalid(key_field, format!("`{key_field}` must be the question, a text.")))?;
     let answer = extra.remove(answer_field);
-    let answer = if seed {
-        answer.and_then(completion)
-    } else {
-        answer.and_then(into_text)
-    };
+    let answer = if seed { answer.and_then(completion) } else { answer.and_then(into_text) };
     let answer = answer.ok_or_else(|| {
-        let form = if seed {
-            "JSON with a `completion`"
-        } else {
-            "a text"
-        };
+        let form = if seed { "JSON with a `completion`" } else { "a text" };
         Error::invalid(answer_field, format!("`{answer_field}` must be {form}."))
     })?;
     Ok(CuratedRow { pk, answer, extra })
@@ -93,10 +71,7 @@ impl Store {
             let mut puts = BTreeMap::new();
             for row in batch {
                 let attributes = self.curated_attributes(row).await?;
-                for pk in item::question_pk(&row.pk)
-                    .into_iter()
-                    .chain([item::folded_pk(&row.pk)])
-                {
+                for pk in item::question_pk(&row.pk).into_iter().chain([item::folded_pk(&row.pk)]) {
                     let mut put = attributes.clone();
                     put.insert("pk".to_owned(), item::s(&pk));
                     puts.insert(pk, put);
@@ -115,10 +90,7 @@ impl Store {
     async fn curated_attributes(&self, row: &CuratedRow) -> Result<Item, Error> {
         let mut attributes = Item::from([("kind".to_owned(), item::s("curated"))]);
         let room = if row.extra.is_empty() { ROOMY } else { SHARED };
-        attributes.extend(
-            self.pack_text("answer", row.answer.clone(), room, None)
-                .await?,
-        );
+        attributes.extend(self.pack_text("answer", row.answer.clone(), room, None).await?);
         if !row.extra.is_empty() {
             attributes.extend(self.pack("extra", &row.extra, SHARED, None).await?);
         }
@@ -138,21 +110,14 @@ mod tests {
         assert_eq!(ours.extra["by"], "ann");
         let responses = r#"{"completion": "so", "stop_reason": null}"#;
         for responses in [json!(responses), serde_json::from_str(responses).unwrap()] {
-            let seed =
-                parse_curated_row(&json!({"id": "node1why?", "responses": responses})).unwrap();
-            assert_eq!(
-                (seed.pk.as_str(), seed.answer.as_str()),
-                ("node1why?", "so")
-            );
+            let seed = parse_curated_row(&json!({"id": "node1why?", "responses": responses})).unwrap();
+            assert_eq!((seed.pk.as_str(), seed.answer.as_str()), ("node1why?", "so"));
             assert!(seed.extra.is_empty());
         }
     }
 
     fn check(row: Value, param: &str) {
-        assert_eq!(
-            parse_curated_row(&row).unwrap_err().param.as_deref(),
-            Some(param)
-        );
+        assert_eq!(parse_curated_row(&row).unwrap_err().param.as_deref(), Some(param));
     }
 
     #[test]

@@ -38,57 +38,34 @@ impl Store {
         clock: Arc<dyn Clock>,
     ) -> Result<Store, Error> {
         let engine = Arc::new(Engine::open(dir, clock.clone())?);
-        let tables = Tables {
-            answers: "answers".to_owned(),
-            state: "state".to_owned(),
-        };
+        let tables = Tables { answers: "answers".to_owned(), state: "state".to_owned() };
         let mut store = Store::new(client(Connector(engine.clone())), tables, retention, clock);
         store.create_table(&store.tables.answers, &["pk"]).await?;
-        store
-            .create_table(&store.tables.state, &["pk", "sk"])
-            .await?;
+        store.create_table(&store.tables.state, &["pk", "sk"]).await?;
         store.sweeper = Some(Arc::new(move || Box::pin(sweep(engine.clone()))));
         Ok(store)
     }
 
     /// Creates the table and declares its TTL, each where that has not been done.
     async fn create_table(&self, name: &str, keys: &[&str]) -> Result<(), Error> {
-        let failed = |error: &(dyn std::error::Error + 'static)| {
-            unavailable(format!("{name}: {}", causes(error)))
-        };
-        let known = self
-            .client
-            .describe_time_to_live()
-            .table_name(name)
-            .send()
-            .await;
+        let failed =
+            |error: &(dyn std::error::Error + 'static)| unavailable(format!("{name}: {}", causes(error)));
+        let known = self.client.describe_time_to_live().table_name(name).send().await;
         if known.is_err() {
-            let mut create = self
-                .client
-                .create_table()
-                .table_name(name)
-                .billing_mode(BillingMode::PayPerRequest);
+            let mut create =
+                self.client.create_table().table_name(name).billing_mode(BillingMode::PayPerRequest);
             for (key, kind) in keys.iter().zip([KeyType::Hash, KeyType::Range]) {
-                let schema = KeySchemaElement::builder()
-                    .attribute_name(*key)
-                    .key_type(kind)
-                    .build();
+                let schema = KeySchemaElement::builder().attribute_name(*key).key_type(kind).build();
                 let string = AttributeDefinition::builder().attribute_name(*key);
                 let string = string.attribute_type(ScalarAttributeType::S).build();
-                create = create
-                    .key_schema(super::built(schema)?)
-                    .attribute_definitions(super::built(string)?);
+                create =
+                    create.key_schema(super::built(schema)?).attribute_definitions(super::built(string)?);
             }
             create.send().await.map_err(|error| failed(&error))?;
         }
-        let ttl = known
-            .ok()
-            .and_then(|reply| reply.time_to_live_description?.time_to_live_status);
+        let ttl = known.ok().and_then(|reply| reply.time_to_live_description?.time_to_live_status);
         if ttl != Some(TimeToLiveStatus::Enabled) {
-            let ttl = TimeToLiveSpecification::builder()
-                .enabled(true)
-                .attribute_name("expires_at")
-                .build();
+            let ttl = TimeToLiveSpecification::builder().enabled(true).attribute_name("expires_at").build();
             let declare = self.client.update_time_to_live().table_name(name);
             declare
                 .time_to_live_specification(super::built(ttl)?)
@@ -115,9 +92,8 @@ fn client(connector: Connector) -> Client {
 }
 
 async fn sweep(engine: Arc<Engine>) -> Result<u64, Error> {
-    let swept = tokio::task::spawn_blocking(move || engine.database.sweep_ttl())
-        .await
-        .map_err(unavailable)?;
+    let swept =
+        tokio::task::spawn_blocking(move || engine.database.sweep_ttl()).await.map_err(unavailable)?;
     swept.map(|count| count as u64).map_err(unavailable)
 }
 
@@ -145,16 +121,11 @@ struct Engine {
 impl Engine {
     fn open(dir: Option<&Path>, clock: Arc<dyn Clock>) -> Result<Engine, Error> {
         let (database, lock) = match dir {
-            None => (
-                Database::memory_with_clock(Arc::new(EngineClock(clock))),
-                None,
-            ),
+            None => (Database::memory_with_clock(Arc::new(EngineClock(clock))), None),
             Some(dir) => {
                 let lock = lock(dir)?;
                 let file = dir.join("store.sqlite");
-                let file = file
-                    .to_str()
-                    .ok_or_else(|| unusable(dir, "its name is no text"))?;
+                let file = file.to_str().ok_or_else(|| unusable(dir, "its name is no text"))?;
                 (Database::new(file), Some(lock))
             }
         };
@@ -162,11 +133,7 @@ impl Engine {
             Some(dir) => unusable(dir, error),
             None => unavailable(error),
         })?;
-        Ok(Engine {
-            database,
-            turn: Arc::new(Semaphore::new(1)),
-            _lock: lock,
-        })
+        Ok(Engine { database, turn: Arc::new(Semaphore::new(1)), _lock: lock })
     }
 
     /// One operation: its request and its reply in DynamoDB's JSON, with the HTTP status.
@@ -183,17 +150,13 @@ impl Engine {
             "BatchWriteItem" => call(body, |request| database.batch_write_item(request)),
             "TransactWriteItems" => call(body, |request: TransactWriteItemsRequest| {
                 // The token serves retries, which are off: without it the engine remembers nothing.
-                database.transact_write_items(TransactWriteItemsRequest {
-                    client_request_token: None,
-                    ..request
-                })
+                database
+                    .transact_write_items(TransactWriteItemsRequest { client_request_token: None, ..request })
             }),
             "CreateTable" => call(body, |request| database.create_table(request)),
             "DescribeTimeToLive" => call(body, |request| database.describe_time_to_live(request)),
             "UpdateTimeToLive" => call(body, |request| database.update_time_to_live(request)),
-            other => Err(DynoxideError::ValidationException(format!(
-                "the store does not use {other}"
-            ))),
+            other => Err(DynoxideError::ValidationException(format!("the store does not use {other}"))),
         };
         match reply {
             Ok(json) => (200, json),
@@ -206,8 +169,7 @@ fn call<Q: DeserializeOwned, R: Serialize>(
     body: &[u8],
     operation: impl FnOnce(Q) -> EngineResult<R>,
 ) -> EngineResult<String> {
-    let broken =
-        |error: serde_json::Error| DynoxideError::SerializationException(error.to_string());
+    let broken = |error: serde_json::Error| DynoxideError::SerializationException(error.to_string());
     let reply = operation(serde_json::from_slice(body).map_err(broken)?)?;
     serde_json::to_string(&reply).map_err(broken)
 }
@@ -219,28 +181,20 @@ fn lock(dir: &Path) -> Result<File, Error> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(dir).map_err(|error| unusable(dir, error))?;
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(dir.join("store.lock"));
+    let file = File::options().create(true).truncate(false).write(true).open(dir.join("store.lock"));
     let file = file.map_err(|error| unusable(dir, error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(unusable(
-            dir,
-            "another llm-gateway has it open. Stop that one or choose another directory",
-        )),
+        Err(TryLockError::WouldBlock) => {
+            Err(unusable(dir, "another llm-gateway has it open. Stop that one or choose another directory"))
+        }
         Err(TryLockError::Error(error)) => Err(unusable(dir, error)),
     }
 }
 
 /// The one message that shows a path: whoever opens a store named it on the command line.
 fn unusable(dir: &Path, why: impl std::fmt::Display) -> Error {
-    let message = format!(
-        "The data directory {} cannot be used: {why}.",
-        dir.display()
-    );
+    let message = format!("The data directory {} cannot be used: {why}.", dir.display());
     Error::new(crate::error::Kind::Unavailable, message)
 }
 
@@ -265,10 +219,7 @@ impl HttpConnector for Connector {
                 reply
             };
             let (status, json) = tokio::task::spawn_blocking(work).await.map_err(broken)?;
-            Ok(HttpResponse::new(
-                status.try_into().map_err(broken)?,
-                SdkBody::from(json),
-            ))
+            Ok(HttpResponse::new(status.try_into().map_err(broken)?, SdkBody::from(json)))
         })
     }
 }

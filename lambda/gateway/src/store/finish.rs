@@ -78,9 +78,7 @@ impl Store {
                 }
             }
         }
-        Err(unavailable(
-            "the conversation kept changing under the transaction",
-        ))
+        Err(unavailable("the conversation kept changing under the transaction"))
     }
 
     /// What is written whatever the conversation's state: the terminal, the check, the learned answer.
@@ -91,8 +89,7 @@ impl Store {
             end: End::of(finish.end),
         };
         let mut actions = vec![
-            self.end_action(finish.key, finish.fingerprint, finish.first_seq, &piece)
-                .await?,
+            self.end_action(finish.key, finish.fingerprint, finish.first_seq, &piece).await?,
             self.take_check(finish.key)?,
         ];
         if let Some((hex, answer)) = finish.learned {
@@ -103,7 +100,6 @@ impl Store {
 
     async fn already_ended(&self, key: &ReplyKey) -> Result<Finished, Error> {
         let end = self.load_reply(key).await?.and_then(|row| row.end);
-        end.map(Finished::AlreadyEnded)
-            .ok_or_else(|| unavailable("the terminal expired while it was read"))
+        end.map(Finished::AlreadyEnded).ok_or_else(|| unavailable("the terminal expired while it was read"))
     }
 }

@@ -77,29 +77,20 @@ pub(super) fn digest(parts: &[&str]) -> String {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part.as_bytes());
     }
-    hash.finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The key of a question as it was asked. None where DynamoDB could not hold it, or where it
 /// would reach into the rows that have a key of ours.
 pub(super) fn question_pk(question: &str) -> Option<String> {
-    let ours = ["learned#", "curated#"]
-        .iter()
-        .any(|prefix| question.starts_with(prefix));
+    let ours = ["learned#", "curated#"].iter().any(|prefix| question.starts_with(prefix));
     let fits = !question.is_empty() && question.len() <= LONGEST_PK;
     (fits && !ours).then(|| question.to_owned())
 }
 
 /// The key of a question with case and white space folded.
 pub(super) fn folded_pk(question: &str) -> String {
-    let folded = question
-        .to_lowercase()
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ");
+    let folded = question.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ");
     format!("curated#{}", digest(&[&folded]))
 }
 
@@ -168,14 +159,8 @@ pub(super) struct Piece {
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum End {
-    Completed {
-        stop_reason: StopReason,
-        usage: Usage,
-    },
-    Failed {
-        error: Fault,
-        usage: Usage,
-    },
+    Completed { stop_reason: StopReason, usage: Usage },
+    Failed { error: Fault, usage: Usage },
 }
 
 /// An error as it is kept: everything but the detail, which is for the log alone.
@@ -201,10 +186,7 @@ impl From<&Error> for Fault {
 impl From<Fault> for Error {
     fn from(fault: Fault) -> Error {
         let kind = Kind::from_code(&fault.code).unwrap_or(Kind::Internal);
-        let error = Error {
-            param: fault.param,
-            ..Error::new(kind, fault.message)
-        };
+        let error = Error { param: fault.param, ..Error::new(kind, fault.message) };
         error.after(fault.retry_after_ms.map(Duration::from_millis))
     }
 }
@@ -213,14 +195,10 @@ impl End {
     /// None for an event that ends nothing.
     pub fn of(event: &Event) -> Option<End> {
         match event {
-            Event::Completed { stop_reason, usage } => Some(End::Completed {
-                stop_reason: stop_reason.clone(),
-                usage: *usage,
-            }),
-            Event::Failed { error, usage } => Some(End::Failed {
-                error: error.into(),
-                usage: *usage,
-            }),
+            Event::Completed { stop_reason, usage } => {
+                Some(End::Completed { stop_reason: stop_reason.clone(), usage: *usage })
+            }
+            Event::Failed { error, usage } => Some(End::Failed { error: error.into(), usage: *usage }),
             Event::Started(_) | Event::Delta(_) => None,
         }
     }
@@ -230,10 +208,7 @@ impl From<End> for Event {
     fn from(end: End) -> Event {
         match end {
             End::Completed { stop_reason, usage } => Event::Completed { stop_reason, usage },
-            End::Failed { error, usage } => Event::Failed {
-                error: error.into(),
-                usage,
-            },
+            End::Failed { error, usage } => Event::Failed { error: error.into(), usage },
         }
     }
 }
@@ -251,10 +226,7 @@ mod tests {
 
     #[test]
     fn case_and_white_space_fold_and_nothing_else_does() {
-        assert_eq!(
-            folded_pk("  What IS\n\ta goat? "),
-            folded_pk("what is a goat?")
-        );
+        assert_eq!(folded_pk("  What IS\n\ta goat? "), folded_pk("what is a goat?"));
         assert_ne!(folded_pk("what is a goat"), folded_pk("what is a goat?"));
     }
 
@@ -269,35 +241,20 @@ mod tests {
 
     #[test]
     fn every_terminal_comes_back_without_its_detail() {
-        let usage = Usage {
-            input_tokens: 3,
-            output_tokens: 4,
-            ..Usage::default()
-        };
+        let usage = Usage { input_tokens: 3, output_tokens: 4, ..Usage::default() };
         for kind in Kind::ALL {
-            let mut error = Error::new(kind, "why")
-                .because("secret")
-                .after(Some(Duration::from_secs(2)));
+            let mut error = Error::new(kind, "why").because("secret").after(Some(Duration::from_secs(2)));
             error.param = Some("prompt".into());
-            let kept = serde_json::to_string(&End::of(&Event::Failed {
-                error: error.clone(),
-                usage,
-            }))
-            .unwrap();
+            let kept =
+                serde_json::to_string(&End::of(&Event::Failed { error: error.clone(), usage })).unwrap();
             assert!(!kept.contains("secret"));
             let end: End = serde_json::from_str(&kept).unwrap();
             error.detail = None;
             assert_eq!(Event::from(end), Event::Failed { error, usage });
         }
-        let whole = Event::Completed {
-            stop_reason: StopReason::Other("odd".into()),
-            usage,
-        };
+        let whole = Event::Completed { stop_reason: StopReason::Other("odd".into()), usage };
         let kept = serde_json::to_string(&End::of(&whole)).unwrap();
-        assert_eq!(
-            Event::from(serde_json::from_str::<End>(&kept).unwrap()),
-            whole
-        );
+        assert_eq!(Event::from(serde_json::from_str::<End>(&kept).unwrap()), whole);
         assert!(End::of(&Event::Delta(Delta::text("x"))).is_none());
     }
 }

@@ -7,9 +7,7 @@ use super::{Store, away, built};
 use crate::chat::{Caller, Usage};
 use crate::error::{Error, Kind};
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
-use aws_sdk_dynamodb::types::{
-    Put, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
-};
+use aws_sdk_dynamodb::types::{Put, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -114,11 +112,7 @@ impl Store {
     ///
     /// # Errors
     /// `Conflict` where the key, or the job's id, has been used for something else.
-    pub async fn create_job(
-        &self,
-        job: &Job,
-        idempotency: Option<(&str, &str)>,
-    ) -> Result<Created, Error> {
+    pub async fn create_job(&self, job: &Job, idempotency: Option<(&str, &str)>) -> Result<Created, Error> {
         let expires_at = self.expiry(self.retention.jobs);
         let mut rows = vec![self.job_row(job, expires_at).await?];
         if let Some((key, body_hash)) = idempotency {
@@ -130,17 +124,9 @@ impl Store {
         }
         let mut actions = Vec::new();
         for row in rows {
-            let put = Put::builder()
-                .table_name(&self.tables.state)
-                .set_item(Some(row));
-            let put = put
-                .condition_expression(ABSENT)
-                .expression_attribute_values(":now", self.now());
-            actions.push(
-                TransactWriteItem::builder()
-                    .put(built(put.build())?)
-                    .build(),
-            );
+            let put = Put::builder().table_name(&self.tables.state).set_item(Some(row));
+            let put = put.condition_expression(ABSENT).expression_attribute_values(":now", self.now());
+            actions.push(TransactWriteItem::builder().put(built(put.build())?).build());
         }
         match self.transact(&actions).await? {
             Outcome::Done => Ok(Created::New),
@@ -170,10 +156,7 @@ impl Store {
             .expression_attribute_values(":cancelled", item::s(JobStatus::Cancelled.as_str()));
         Ok(match applied(cancel).await? {
             Applied::Yes(_) => Some(JobStatus::Cancelled),
-            Applied::No(row) => row
-                .filter(|row| item::is_live(row, self.now_s()))
-                .as_ref()
-                .and_then(status),
+            Applied::No(row) => row.filter(|row| item::is_live(row, self.now_s())).as_ref().and_then(status),
         })
     }
 
@@ -182,15 +165,9 @@ impl Store {
     pub async fn open_jobs(&self) -> Result<Vec<(Caller, String)>, Error> {
         let (mut found, mut from) = (Vec::new(), None);
         loop {
-            let scan = self
-                .client
-                .scan()
-                .table_name(&self.tables.state)
-                .consistent_read(true);
+            let scan = self.client.scan().table_name(&self.tables.state).consistent_read(true);
             let scan = scan
-                .filter_expression(
-                    "kind = :job AND phase IN (:queued, :running) AND expires_at > :now",
-                )
+                .filter_expression("kind = :job AND phase IN (:queued, :running) AND expires_at > :now")
                 .expression_attribute_values(":job", item::s(SK))
                 .expression_attribute_values(":queued", item::s(JobStatus::Queued.as_str()))
                 .expression_attribute_values(":running", item::s(JobStatus::Running.as_str()))
@@ -220,26 +197,18 @@ impl Store {
         row.insert("attempts".to_owned(), item::n(job.attempts.into()));
         row.insert("lease_until".to_owned(), item::n(job.lease_until_ms));
         row.insert("created_at".to_owned(), item::n(job.created_at_ms));
-        row.extend(
-            job.completed_at_ms
-                .map(|at| ("completed_at".to_owned(), item::n(at))),
-        );
+        row.extend(job.completed_at_ms.map(|at| ("completed_at".to_owned(), item::n(at))));
         row.insert("expires_at".to_owned(), item::n(expires_at));
-        row.extend(
-            self.pack("question", &job.request, SHARED, Some(expires_at))
-                .await?,
-        );
+        row.extend(self.pack("question", &job.request, SHARED, Some(expires_at)).await?);
         Ok(row)
     }
 
     pub(super) async fn read_job(&self, row: &Item) -> Result<Option<Job>, Error> {
         let outcome: Outcomes = self.unpack(row, "outcome").await?.unwrap_or_default();
         let request = self.unpack(row, "question").await?.unwrap_or_default();
-        let (Some(id), Some(caller), Some(status)) = (
-            item::text(row, "job_id"),
-            item::text(row, "caller"),
-            status(row),
-        ) else {
+        let (Some(id), Some(caller), Some(status)) =
+            (item::text(row, "job_id"), item::text(row, "caller"), status(row))
+        else {
             return Ok(None);
         };
         let number = |name| item::number(row, name).unwrap_or_default();
@@ -259,21 +228,11 @@ impl Store {
     }
 
     /// Why a job could not be created.
-    async fn existing_job(
-        &self,
-        job: &Job,
-        idempotency: Option<(&str, &str)>,
-    ) -> Result<Created, Error> {
+    async fn existing_job(&self, job: &Job, idempotency: Option<(&str, &str)>) -> Result<Created, Error> {
         let Some((key, body_hash)) = idempotency else {
-            return Err(Error::new(
-                Kind::Conflict,
-                "There is a job of this id already. Choose another id.",
-            ));
+            return Err(Error::new(Kind::Conflict, "There is a job of this id already. Choose another id."));
         };
-        let row = self
-            .row(&item::job_key_pk(&job.caller, key), "key")
-            .await?
-            .unwrap_or_default();
+        let row = self.row(&item::job_key_pk(&job.caller, key), "key").await?.unwrap_or_default();
         match item::text(&row, "job_id") {
             Some(id) if item::text(&row, "body_hash") == Some(body_hash) => {
                 Ok(Created::Existing(id.to_owned()))
@@ -307,23 +266,20 @@ impl Applied {
 
 pub(super) async fn applied(update: UpdateItemFluentBuilder) -> Result<Applied, Error> {
     let update = update.return_values(ReturnValue::AllNew);
-    let update = update
-        .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+    let update = update.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
     let error = match update.send().await {
         Ok(reply) => return Ok(Applied::Yes(reply.attributes.unwrap_or_default())),
         Err(error) => error,
     };
     match error.as_service_error() {
-        Some(aws_sdk_dynamodb::operation::update_item::UpdateItemError::ConditionalCheckFailedException(refused)) => {
-            Ok(Applied::No(refused.item.clone()))
-        }
+        Some(aws_sdk_dynamodb::operation::update_item::UpdateItemError::ConditionalCheckFailedException(
+            refused,
+        )) => Ok(Applied::No(refused.item.clone())),
         _ => Err(away("job", &error)),
     }
 }
 
 fn status(row: &Item) -> Option<JobStatus> {
     let word = item::text(row, "phase")?;
-    JobStatus::ALL
-        .into_iter()
-        .find(|status| status.as_str() == word)
+    JobStatus::ALL.into_iter().find(|status| status.as_str() == word)
 }

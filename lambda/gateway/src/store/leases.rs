@@ -13,21 +13,14 @@ impl Store {
     /// Takes over a reply whose lease has run out and that never ended. One taker wins and gets the
     /// key of the new take, whose deltas begin at 1 again; None for the others, and where the reply
     /// was never begun. The earlier take can no longer end the reply.
-    pub async fn retake_reply(
-        &self,
-        key: &ReplyKey,
-        lease: Duration,
-    ) -> Result<Option<ReplyKey>, Error> {
+    pub async fn retake_reply(&self, key: &ReplyKey, lease: Duration) -> Result<Option<ReplyKey>, Error> {
         let Some(row) = self.load_reply(key).await? else {
             return Ok(None);
         };
         if row.fingerprint.is_none() || row.end.is_some() || row.lease_until_ms > self.now_ms() {
             return Ok(None);
         }
-        let next = ReplyKey {
-            take: row.take + 1,
-            ..key.clone()
-        };
+        let next = ReplyKey { take: row.take + 1, ..key.clone() };
         let begin = Update::builder()
             .table_name(&self.tables.state)
             .set_key(Some(item::key(&key.pk(), "begin")))
@@ -44,12 +37,8 @@ impl Store {
             .condition_expression(ABSENT)
             .expression_attribute_values(":now", self.now());
         let actions = [
-            TransactWriteItem::builder()
-                .update(built(begin.build())?)
-                .build(),
-            TransactWriteItem::builder()
-                .condition_check(built(no_end.build())?)
-                .build(),
+            TransactWriteItem::builder().update(built(begin.build())?).build(),
+            TransactWriteItem::builder().condition_check(built(no_end.build())?).build(),
         ];
         Ok(match self.transact(&actions).await? {
             Outcome::Done => Some(next),
@@ -66,23 +55,14 @@ impl Store {
         if row.end.is_some() || row.lease_until_ms > self.now_ms() {
             return Ok(());
         }
-        let key = ReplyKey {
-            take: row.take,
-            ..key.clone()
-        };
+        let key = ReplyKey { take: row.take, ..key.clone() };
         let piece = Piece {
             started: row.started.filter(|_| row.deltas.is_empty()),
             deltas: Vec::new(),
             end: End::of(end),
         };
         let actions = [
-            self.end_action(
-                &key,
-                row.fingerprint.as_deref(),
-                row.deltas.len() as u64 + 1,
-                &piece,
-            )
-            .await?,
+            self.end_action(&key, row.fingerprint.as_deref(), row.deltas.len() as u64 + 1, &piece).await?,
             self.take_check(&key)?,
         ];
         self.transact(&actions).await.map(|_| ())
@@ -95,16 +75,11 @@ impl Store {
             .set_key(Some(item::key(&key.pk(), "begin")))
             .condition_expression("attribute_not_exists(pk) OR take = :take")
             .expression_attribute_values(":take", item::n(key.take.into()));
-        Ok(TransactWriteItem::builder()
-            .condition_check(built(check.build())?)
-            .build())
+        Ok(TransactWriteItem::builder().condition_check(built(check.build())?).build())
     }
 }
 
 /// A reply that somebody else took over, or that is unknown, cannot be ended by this process.
 pub(super) fn taken_over() -> Error {
-    Error::new(
-        Kind::Conflict,
-        "This request was taken over by a later attempt, which answers it.",
-    )
+    Error::new(Kind::Conflict, "This request was taken over by a later attempt, which answers it.")
 }

@@ -52,9 +52,7 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now_ms(&self) -> u64 {
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         millis(since)
     }
 }
@@ -134,20 +132,13 @@ pub struct Store {
 impl Store {
     /// A store on these tables. Retries are the client's own matter; every call is given a time
     /// limit of five seconds here, because the SDK has none by default.
-    pub fn new(
-        client: Client,
-        tables: Tables,
-        retention: Retention,
-        clock: Arc<dyn Clock>,
-    ) -> Store {
+    pub fn new(client: Client, tables: Tables, retention: Retention, clock: Arc<dyn Clock>) -> Store {
         let config = client.config();
         let limits = match config.timeout_config() {
             Some(limits) => limits.to_builder(),
             None => TimeoutConfig::builder(),
         };
-        let limited = config
-            .to_builder()
-            .timeout_config(limits.operation_timeout(CALL_LIMIT).build());
+        let limited = config.to_builder().timeout_config(limits.operation_timeout(CALL_LIMIT).build());
         Store {
             client: Client::from_conf(limited.build()),
             tables: Arc::new(tables),
@@ -166,7 +157,8 @@ impl Store {
         }
     }
 
-    fn now_ms(&self) -> u64 {
+    /// Milliseconds since 1970, by the store's clock.
+    pub fn now_ms(&self) -> u64 {
         self.clock.now_ms()
     }
 
@@ -209,20 +201,13 @@ where
 }
 
 fn unavailable(detail: impl std::fmt::Display) -> Error {
-    Error::new(
-        Kind::Unavailable,
-        "The gateway's store is away. Try again in a moment.",
-    )
-    .because(detail)
+    Error::new(Kind::Unavailable, "The gateway's store is away. Try again in a moment.").because(detail)
 }
 
 /// The error and what caused it, in one line.
 fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     let chain = std::iter::successors(Some(error), |error| error.source());
-    chain
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// A request that the SDK could not even build is a mistake of ours.
@@ -261,14 +246,9 @@ mod tests {
             .region(Region::from_static("local"))
             .allow_no_auth()
             .retry_config(RetryConfig::disabled())
-            .http_client(http_client_fn(move |_, _| {
-                SharedHttpConnector::new(service)
-            }));
+            .http_client(http_client_fn(move |_, _| SharedHttpConnector::new(service)));
         let client = Client::from_conf(config.build());
-        let tables = Tables {
-            answers: "the-answers".into(),
-            state: "the-state".into(),
-        };
+        let tables = Tables { answers: "the-answers".into(), state: "the-state".into() };
         let store = Store::new(client, tables, Retention::default(), Arc::new(SystemClock));
         let error = store.connection("c").await.unwrap_err();
         assert_eq!(error.kind, Kind::Unavailable);

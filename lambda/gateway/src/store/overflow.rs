@@ -49,19 +49,12 @@ impl Store {
             return Ok(vec![(name.to_owned(), AttributeValue::S(text))]);
         }
         let bytes =
-            aside(move || read_all(DeflateEncoder::new(text.as_bytes(), Compression::fast())))
-                .await?;
+            aside(move || read_all(DeflateEncoder::new(text.as_bytes(), Compression::fast()))).await?;
         if bytes.len() <= room {
-            return Ok(vec![(
-                format!("{name}_z"),
-                AttributeValue::B(Blob::new(bytes)),
-            )]);
+            return Ok(vec![(format!("{name}_z"), AttributeValue::B(Blob::new(bytes)))]);
         }
         let (id, count) = self.write_parts(&bytes, expires_at).await?;
-        Ok(vec![
-            (format!("{name}_parts"), item::s(id)),
-            (format!("{name}_count"), item::n(count)),
-        ])
+        Ok(vec![(format!("{name}_parts"), item::s(id)), (format!("{name}_count"), item::n(count))])
     }
 
     /// The value under `name`; None where the row has none.
@@ -75,34 +68,23 @@ impl Store {
         };
         // serde's message quotes what it met; only the place of the mistake may be logged.
         let parsed = serde_json::from_str(&text);
-        parsed
-            .map(Some)
-            .map_err(|error| unreadable(name, format!("column {}", error.column())))
+        parsed.map(Some).map_err(|error| unreadable(name, format!("column {}", error.column())))
     }
 
     /// The text under `name`; None where the row has none.
-    pub(super) async fn unpack_text(
-        &self,
-        row: &Item,
-        name: &str,
-    ) -> Result<Option<String>, Error> {
+    pub(super) async fn unpack_text(&self, row: &Item, name: &str) -> Result<Option<String>, Error> {
         if let Some(text) = item::text(row, name) {
             return Ok(Some(text.to_owned()));
         }
         let deflated = match row.get(&format!("{name}_z")) {
             Some(AttributeValue::B(blob)) => blob.clone().into_inner(),
             _ => match item::text(row, &format!("{name}_parts")) {
-                Some(id) => {
-                    self.read_parts(id, item::number(row, &format!("{name}_count")))
-                        .await?
-                }
+                Some(id) => self.read_parts(id, item::number(row, &format!("{name}_count"))).await?,
                 None => return Ok(None),
             },
         };
         let bytes = aside(move || read_all(DeflateDecoder::new(deflated.as_slice()))).await?;
-        String::from_utf8(bytes)
-            .map(Some)
-            .map_err(|_| unreadable(name, "it is no text"))
+        String::from_utf8(bytes).map(Some).map_err(|_| unreadable(name, "it is no text"))
     }
 
     /// The keys of the part rows that hold the value under `name`.
@@ -114,11 +96,7 @@ impl Store {
         (0..count).map(|number| part_key(id, number)).collect()
     }
 
-    async fn write_parts(
-        &self,
-        bytes: &[u8],
-        expires_at: Option<u64>,
-    ) -> Result<(String, u64), Error> {
+    async fn write_parts(&self, bytes: &[u8], expires_at: Option<u64>) -> Result<(String, u64), Error> {
         let id = crate::chat::new_id();
         let mut writes = Vec::new();
         for (number, part) in (0..).zip(bytes.chunks(PART)) {
@@ -138,9 +116,7 @@ impl Store {
         if Some(parts.len() as u64) != count {
             return Err(unreadable("parts", "some are missing"));
         }
-        let bytes = parts
-            .iter()
-            .filter_map(|part| part.get("bytes")?.as_b().ok());
+        let bytes = parts.iter().filter_map(|part| part.get("bytes")?.as_b().ok());
         Ok(bytes.flat_map(|blob| blob.as_ref()).copied().collect())
     }
 }
@@ -160,11 +136,7 @@ fn read_all(mut from: impl Read) -> std::io::Result<Vec<u8>> {
 }
 
 /// Megabytes take long enough to compress that other replies would notice.
-async fn aside(
-    work: impl FnOnce() -> std::io::Result<Vec<u8>> + Send + 'static,
-) -> Result<Vec<u8>, Error> {
-    let done = tokio::task::spawn_blocking(work)
-        .await
-        .map_err(unavailable)?;
+async fn aside(work: impl FnOnce() -> std::io::Result<Vec<u8>> + Send + 'static) -> Result<Vec<u8>, Error> {
+    let done = tokio::task::spawn_blocking(work).await.map_err(unavailable)?;
     done.map_err(|error| unreadable("deflate", error))
 }

@@ -31,11 +31,7 @@ pub struct ReplyKey {
 impl ReplyKey {
     /// The first attempt at this reply.
     pub fn new(caller: &Caller, id: &str) -> ReplyKey {
-        ReplyKey {
-            caller: caller.clone(),
-            id: id.to_owned(),
-            take: 0,
-        }
+        ReplyKey { caller: caller.clone(), id: id.to_owned(), take: 0 }
     }
 
     pub(super) fn pk(&self) -> String {
@@ -99,22 +95,11 @@ impl Store {
         row.insert("take".to_owned(), item::n(key.take.into()));
         row.insert("lease_until".to_owned(), item::n(self.lease_end(lease)));
         row.insert("expires_at".to_owned(), item::n(self.begin_expiry()));
-        let put = self
-            .client
-            .put_item()
-            .table_name(&self.tables.state)
-            .set_item(Some(row));
-        match put
-            .condition_expression(ABSENT)
-            .expression_attribute_values(":now", self.now())
-            .send()
-            .await
-        {
+        let put = self.client.put_item().table_name(&self.tables.state).set_item(Some(row));
+        match put.condition_expression(ABSENT).expression_attribute_values(":now", self.now()).send().await {
             Ok(_) => Ok(Begun::New),
             Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(|e| e.is_conditional_check_failed_exception()) =>
+                if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) =>
             {
                 Ok(Begun::Exists)
             }
@@ -133,45 +118,23 @@ impl Store {
             end: None,
         };
         let mut row = self.piece_row(flush.key, &sk, &piece, expires_at).await?;
-        row.extend(
-            flush
-                .fingerprint
-                .map(|print| ("fingerprint".to_owned(), item::s(print))),
-        );
+        row.extend(flush.fingerprint.map(|print| ("fingerprint".to_owned(), item::s(print))));
         row.insert("first_seq".to_owned(), item::n(flush.first_seq));
-        row.insert(
-            "lease_until".to_owned(),
-            item::n(self.lease_end(flush.lease)),
-        );
+        row.insert("lease_until".to_owned(), item::n(self.lease_end(flush.lease)));
         self.put(row).await
     }
 
     /// What is kept of a reply, its latest take.
     pub async fn load_reply(&self, key: &ReplyKey) -> Result<Option<ReplyRow>, Error> {
         let rows = self.partition(&key.pk()).await?;
-        let begin = rows
-            .iter()
-            .find(|row| item::text(row, "sk") == Some("begin"));
+        let begin = rows.iter().find(|row| item::text(row, "sk") == Some("begin"));
         let take = begin.map_or(0, take_of);
-        let fingerprint = rows
-            .iter()
-            .find_map(|row| item::text(row, "fingerprint"))
-            .map(str::to_owned);
-        let lease_until_ms = begin
-            .and_then(|row| item::number(row, "lease_until"))
-            .unwrap_or_default();
-        let mut reply = ReplyRow {
-            fingerprint,
-            started: None,
-            deltas: Vec::new(),
-            end: None,
-            lease_until_ms,
-            take,
-        };
-        let mut pieces: Vec<&Item> = rows
-            .iter()
-            .filter(|row| item::number(row, "first_seq").is_some())
-            .collect();
+        let fingerprint = rows.iter().find_map(|row| item::text(row, "fingerprint")).map(str::to_owned);
+        let lease_until_ms = begin.and_then(|row| item::number(row, "lease_until")).unwrap_or_default();
+        let mut reply =
+            ReplyRow { fingerprint, started: None, deltas: Vec::new(), end: None, lease_until_ms, take };
+        let mut pieces: Vec<&Item> =
+            rows.iter().filter(|row| item::number(row, "first_seq").is_some()).collect();
         pieces.retain(|row| take_of(row) == take);
         pieces.sort_by_key(|row| item::number(row, "first_seq"));
         let mut last_seq = u64::MAX;
@@ -179,11 +142,7 @@ impl Store {
             let Some(piece) = self.unpack::<Piece>(row, "body").await? else {
                 continue;
             };
-            append(
-                &mut reply.deltas,
-                item::number(row, "first_seq").unwrap_or(1),
-                piece.deltas,
-            );
+            append(&mut reply.deltas, item::number(row, "first_seq").unwrap_or(1), piece.deltas);
             let lease = item::number(row, "lease_until").unwrap_or_default();
             reply.lease_until_ms = reply.lease_until_ms.max(lease);
             reply.started = reply.started.or(piece.started);
@@ -205,27 +164,16 @@ impl Store {
         piece: &Piece,
     ) -> Result<TransactWriteItem, Error> {
         if piece.end.is_none() {
-            return Err(Error::internal(
-                "a reply was to be ended by an event that is no terminal",
-            ));
+            return Err(Error::internal("a reply was to be ended by an event that is no terminal"));
         }
         let expires_at = self.expiry(self.retention.replies);
         let mut row = self.piece_row(key, "end", piece, expires_at).await?;
         row.extend(fingerprint.map(|print| ("fingerprint".to_owned(), item::s(print))));
         row.insert("first_seq".to_owned(), item::n(first_seq));
-        row.insert(
-            "last_seq".to_owned(),
-            item::n(first_seq + piece.deltas.len() as u64 - 1),
-        );
-        let put = Put::builder()
-            .table_name(&self.tables.state)
-            .set_item(Some(row));
-        let put = put
-            .condition_expression(ABSENT)
-            .expression_attribute_values(":now", self.now());
-        Ok(TransactWriteItem::builder()
-            .put(built(put.build())?)
-            .build())
+        row.insert("last_seq".to_owned(), item::n(first_seq + piece.deltas.len() as u64 - 1));
+        let put = Put::builder().table_name(&self.tables.state).set_item(Some(row));
+        let put = put.condition_expression(ABSENT).expression_attribute_values(":now", self.now());
+        Ok(TransactWriteItem::builder().put(built(put.build())?).build())
     }
 
     async fn piece_row(
@@ -251,15 +199,12 @@ impl Store {
     fn whole(&self, mut reply: ReplyRow, last_seq: u64, begin: Option<&Item>) -> Option<ReplyRow> {
         if reply.end.is_some() {
             let there = reply.deltas.len() as u64 >= last_seq;
-            reply
-                .deltas
-                .truncate(usize::try_from(last_seq).unwrap_or(usize::MAX));
+            reply.deltas.truncate(usize::try_from(last_seq).unwrap_or(usize::MAX));
             return there.then_some(reply);
         }
         let grace = LONGEST_REPLY.as_secs();
-        let fresh = begin.is_some_and(|row| {
-            item::number(row, "expires_at").is_some_and(|at| at > self.now_s() + grace)
-        });
+        let fresh = begin
+            .is_some_and(|row| item::number(row, "expires_at").is_some_and(|at| at > self.now_s() + grace));
         (reply.started.is_some() || fresh).then_some(reply)
     }
 }
@@ -270,20 +215,14 @@ pub(super) fn first(first_seq: u64, started: &Started) -> Option<Started> {
 }
 
 fn take_of(row: &Item) -> u32 {
-    item::number(row, "take")
-        .and_then(|take| u32::try_from(take).ok())
-        .unwrap_or_default()
+    item::number(row, "take").and_then(|take| u32::try_from(take).ok()).unwrap_or_default()
 }
 
 /// Appends what is new in a piece; a piece behind a gap waits for what is missing.
 fn append(deltas: &mut Vec<Delta>, first_seq: u64, piece: Vec<Delta>) {
     let next = deltas.len() as u64 + 1;
     if let Some(known) = next.checked_sub(first_seq) {
-        deltas.extend(
-            piece
-                .into_iter()
-                .skip(usize::try_from(known).unwrap_or(usize::MAX)),
-        );
+        deltas.extend(piece.into_iter().skip(usize::try_from(known).unwrap_or(usize::MAX)));
     }
 }
 
@@ -294,16 +233,9 @@ mod tests {
     fn check(pieces: &[(u64, &str)], expected: &str) {
         let mut deltas = Vec::new();
         for (first_seq, text) in pieces {
-            append(
-                &mut deltas,
-                *first_seq,
-                text.chars().map(Delta::text).collect(),
-            );
+            append(&mut deltas, *first_seq, text.chars().map(Delta::text).collect());
         }
-        assert_eq!(
-            deltas.iter().map(Delta::as_text).collect::<String>(),
-            expected
-        );
+        assert_eq!(deltas.iter().map(Delta::as_text).collect::<String>(), expected);
     }
 
     #[test]

@@ -26,11 +26,7 @@ pub(super) enum Outcome {
 impl Store {
     /// The row, if it is there and has not expired. Strongly consistent.
     pub(super) async fn row(&self, pk: &str, sk: &str) -> Result<Option<Item>, Error> {
-        let get = self
-            .client
-            .get_item()
-            .table_name(&self.tables.state)
-            .consistent_read(true);
+        let get = self.client.get_item().table_name(&self.tables.state).consistent_read(true);
         let reply = get.set_key(Some(item::key(pk, sk))).send().await;
         let row = reply.map_err(|error| away("get", &error))?.item;
         Ok(row.filter(|row| item::is_live(row, self.now_s())))
@@ -40,14 +36,9 @@ impl Store {
     pub(super) async fn partition(&self, pk: &str) -> Result<Vec<Item>, Error> {
         let (mut rows, mut from) = (Vec::new(), None);
         loop {
-            let query = self
-                .client
-                .query()
-                .table_name(&self.tables.state)
-                .consistent_read(true);
-            let query = query
-                .key_condition_expression("pk = :pk")
-                .expression_attribute_values(":pk", item::s(pk));
+            let query = self.client.query().table_name(&self.tables.state).consistent_read(true);
+            let query =
+                query.key_condition_expression("pk = :pk").expression_attribute_values(":pk", item::s(pk));
             let reply = query.set_exclusive_start_key(from).send().await;
             let page = reply.map_err(|error| away("query", &error))?;
             rows.extend(page.items.into_iter().flatten());
@@ -62,15 +53,8 @@ impl Store {
 
     /// Puts a row, whatever was there.
     pub(super) async fn put(&self, row: Item) -> Result<(), Error> {
-        let put = self
-            .client
-            .put_item()
-            .table_name(&self.tables.state)
-            .set_item(Some(row));
-        put.send()
-            .await
-            .map(|_| ())
-            .map_err(|error| away("put", &error))
+        let put = self.client.put_item().table_name(&self.tables.state).set_item(Some(row));
+        put.send().await.map(|_| ()).map_err(|error| away("put", &error))
     }
 
     /// Deletes rows of the state table by their keys.
@@ -84,25 +68,14 @@ impl Store {
     }
 
     /// Writes in batches of 25; what the service leaves undone is sent again.
-    pub(super) async fn write_all(
-        &self,
-        table: &str,
-        writes: Vec<WriteRequest>,
-    ) -> Result<(), Error> {
+    pub(super) async fn write_all(&self, table: &str, writes: Vec<WriteRequest>) -> Result<(), Error> {
         for batch in writes.chunks(25) {
             let mut open = HashMap::from([(table.to_owned(), batch.to_vec())]);
             let mut attempt = 0;
             loop {
-                let reply = self
-                    .client
-                    .batch_write_item()
-                    .set_request_items(Some(open))
-                    .send()
-                    .await;
-                open = reply
-                    .map_err(|error| away("batch write", &error))?
-                    .unprocessed_items
-                    .unwrap_or_default();
+                let reply = self.client.batch_write_item().set_request_items(Some(open)).send().await;
+                open =
+                    reply.map_err(|error| away("batch write", &error))?.unprocessed_items.unwrap_or_default();
                 if open.is_empty() {
                     break;
                 }
@@ -116,20 +89,14 @@ impl Store {
     pub(super) async fn transact(&self, actions: &[TransactWriteItem]) -> Result<Outcome, Error> {
         let mut attempt = 0;
         loop {
-            let write = self
-                .client
-                .transact_write_items()
-                .set_transact_items(Some(actions.to_vec()));
+            let write = self.client.transact_write_items().set_transact_items(Some(actions.to_vec()));
             let Err(error) = write.send().await else {
                 return Ok(Outcome::Done);
             };
             let codes = cancellation(&error);
             if codes.iter().any(|code| code == "ConditionalCheckFailed") {
                 return Ok(Outcome::Refused(
-                    codes
-                        .iter()
-                        .map(|code| code == "ConditionalCheckFailed")
-                        .collect(),
+                    codes.iter().map(|code| code == "ConditionalCheckFailed").collect(),
                 ));
             }
             let busy = codes.iter().any(|code| code == "TransactionConflict");
@@ -155,8 +122,7 @@ pub(super) async fn pause(attempt: u32, why: &str) -> Result<u32, Error> {
 
 /// Why each action of a cancelled transaction was, in their order.
 fn cancellation(error: &SdkError<TransactWriteItemsError>) -> Vec<String> {
-    let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) =
-        error.as_service_error()
+    let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error.as_service_error()
     else {
         return Vec::new();
     };

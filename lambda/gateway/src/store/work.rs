@@ -18,12 +18,7 @@ const MINE: &str = "phase = :running AND attempts = :attempt";
 impl Store {
     /// Takes a job that is queued, or whose worker's lease has run out. One of several claimants
     /// gets it, with `attempts` counted up.
-    pub async fn claim_job(
-        &self,
-        caller: &Caller,
-        id: &str,
-        lease: Duration,
-    ) -> Result<Option<Job>, Error> {
+    pub async fn claim_job(&self, caller: &Caller, id: &str, lease: Duration) -> Result<Option<Job>, Error> {
         let claim = self
             .update_job(caller, id)
             .update_expression("SET phase = :running, lease_until = :lease ADD attempts :one")
@@ -76,10 +71,7 @@ impl Store {
             .my_job(caller, id, attempt)
             .expression_attribute_values(":phase", item::s(outcome.status.as_str()))
             .expression_attribute_values(":now_ms", item::n(self.now_ms()));
-        for (name, value) in self
-            .pack("outcome", &outcomes, SHARED, Some(expires_at))
-            .await?
-        {
+        for (name, value) in self.pack("outcome", &outcomes, SHARED, Some(expires_at)).await? {
             sets.push_str(&format!(", {name} = :{name}"));
             finish = finish.expression_attribute_values(format!(":{name}"), value);
         }
@@ -87,12 +79,7 @@ impl Store {
     }
 
     /// Puts a claimed job back into the queue. False where it is no longer this attempt's.
-    pub async fn release_job(
-        &self,
-        caller: &Caller,
-        id: &str,
-        attempt: u32,
-    ) -> Result<bool, Error> {
+    pub async fn release_job(&self, caller: &Caller, id: &str, attempt: u32) -> Result<bool, Error> {
         let release = self
             .my_job(caller, id, attempt)
             .update_expression("SET phase = :queued, lease_until = :zero")

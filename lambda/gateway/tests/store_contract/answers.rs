@@ -8,18 +8,11 @@ use std::time::Duration;
 const HEX: &str = "0f0e0d0c0b0a09080706050403020100ffeeddccbbaa99887766554433221100";
 
 fn row(pk: &str, answer: &str) -> CuratedRow {
-    CuratedRow {
-        pk: pk.into(),
-        answer: answer.into(),
-        extra: Default::default(),
-    }
+    CuratedRow { pk: pk.into(), answer: answer.into(), extra: Default::default() }
 }
 
 fn asked(prompt: &str) -> AnswerKeys {
-    AnswerKeys {
-        prompt: Some(prompt.into()),
-        ..AnswerKeys::default()
-    }
+    AnswerKeys { prompt: Some(prompt.into()), ..AnswerKeys::default() }
 }
 
 fn learned(text: &str) -> StoredAnswer {
@@ -27,12 +20,7 @@ fn learned(text: &str) -> StoredAnswer {
         deltas: text.split_inclusive(' ').map(Delta::text).collect(),
         stop_reason: StopReason::StopSequence,
         model: Some("m".into()),
-        sources: vec![Source {
-            title: "t".into(),
-            location: "l".into(),
-            score: 0.5,
-            span: (1, 2),
-        }],
+        sources: vec![Source { title: "t".into(), location: "l".into(), score: 0.5, span: (1, 2) }],
         curated: false,
     }
 }
@@ -41,10 +29,7 @@ async fn learn(world: &World, answer: &StoredAnswer) {
     let (key, started, end) = (ReplyKey::new(&ann(), "r"), started("r"), completed());
     world
         .store
-        .finish(Finish {
-            learned: Some((HEX, answer)),
-            ..finish(&key, &started, &end)
-        })
+        .finish(Finish { learned: Some((HEX, answer)), ..finish(&key, &started, &end) })
         .await
         .unwrap();
 }
@@ -56,10 +41,7 @@ async fn check(world: &World, keys: &AnswerKeys, expected: Option<&str>) {
 }
 
 pub async fn a_curated_answer_is_found_exactly_and_folded(world: World) {
-    let mut rows = vec![
-        row("What is a goat?", "exact"),
-        row("what is a GOAT?", "other case"),
-    ];
+    let mut rows = vec![row("What is a goat?", "exact"), row("what is a GOAT?", "other case")];
     rows[0].extra.insert("by".into(), "ann".into());
     world.store.put_curated(&rows).await.unwrap();
     check(&world, &asked("What is a goat?"), Some("exact")).await;
@@ -68,42 +50,24 @@ pub async fn a_curated_answer_is_found_exactly_and_folded(world: World) {
     check(&world, &asked(""), None).await;
     check(&world, &AnswerKeys::default(), None).await;
     let long = format!("why {}?", "x".repeat(3000));
-    world
-        .store
-        .put_curated(&[row(&long, "long")])
-        .await
-        .unwrap();
+    world.store.put_curated(&[row(&long, "long")]).await.unwrap();
     check(&world, &asked(&long), Some("long")).await;
 }
 
 pub async fn a_curated_answer_wins_over_a_learned_one(world: World) {
     let kept = learned("learned words");
     learn(&world, &kept).await;
-    let keys = AnswerKeys {
-        learned: Some(HEX.into()),
-        ..asked("why?")
-    };
+    let keys = AnswerKeys { learned: Some(HEX.into()), ..asked("why?") };
     assert_eq!(world.store.find_answer(&keys).await.unwrap(), Some(kept));
-    world
-        .store
-        .put_curated(&[row("WHY?", "curated words")])
-        .await
-        .unwrap();
+    world.store.put_curated(&[row("WHY?", "curated words")]).await.unwrap();
     let found = world.store.find_answer(&keys).await.unwrap().unwrap();
     assert!(found.curated);
     check(&world, &keys, Some("curated words")).await;
 }
 
 pub async fn an_answer_without_a_scope_serves_every_scope(world: World) {
-    world
-        .store
-        .put_curated(&[row("why?", "for all"), row("node7why?", "for node7")])
-        .await
-        .unwrap();
-    let scoped = |node_id: &str| AnswerKeys {
-        node_id: Some(node_id.into()),
-        ..asked("why?")
-    };
+    world.store.put_curated(&[row("why?", "for all"), row("node7why?", "for node7")]).await.unwrap();
+    let scoped = |node_id: &str| AnswerKeys { node_id: Some(node_id.into()), ..asked("why?") };
     check(&world, &scoped("node7"), Some("for node7")).await;
     check(&world, &scoped("node8"), Some("for all")).await;
     check(&world, &scoped(""), Some("for all")).await;
@@ -112,38 +76,17 @@ pub async fn an_answer_without_a_scope_serves_every_scope(world: World) {
 pub async fn a_question_in_the_form_of_a_learned_key_finds_nothing(world: World) {
     learn(&world, &learned("ann's secret")).await;
     check(&world, &asked(&format!("learned#{HEX}")), None).await;
-    let split = AnswerKeys {
-        node_id: Some("learned#".into()),
-        ..asked(HEX)
-    };
+    let split = AnswerKeys { node_id: Some("learned#".into()), ..asked(HEX) };
     check(&world, &split, None).await;
-    world
-        .store
-        .put_curated(&[row(&format!("learned#{HEX}"), "uploaded")])
-        .await
-        .unwrap();
-    check(
-        &world,
-        &AnswerKeys {
-            learned: Some(HEX.into()),
-            ..AnswerKeys::default()
-        },
-        Some("ann's secret"),
-    )
-    .await;
+    world.store.put_curated(&[row(&format!("learned#{HEX}"), "uploaded")]).await.unwrap();
+    check(&world, &AnswerKeys { learned: Some(HEX.into()), ..AnswerKeys::default() }, Some("ann's secret"))
+        .await;
 }
 
 pub async fn a_learned_answer_expires_and_a_curated_one_does_not(world: World) {
     learn(&world, &learned("learned")).await;
-    world
-        .store
-        .put_curated(&[row("why?", "curated")])
-        .await
-        .unwrap();
-    let keys = AnswerKeys {
-        learned: Some(HEX.into()),
-        ..AnswerKeys::default()
-    };
+    world.store.put_curated(&[row("why?", "curated")]).await.unwrap();
+    let keys = AnswerKeys { learned: Some(HEX.into()), ..AnswerKeys::default() };
     world.clock.advance(Duration::from_secs(7 * 86_400 - 1));
     check(&world, &keys, Some("learned")).await;
     world.clock.advance(Duration::from_secs(2));
@@ -153,9 +96,8 @@ pub async fn a_learned_answer_expires_and_a_curated_one_does_not(world: World) {
 }
 
 pub async fn of_two_uploaded_rows_with_one_key_the_last_stays(world: World) {
-    let rows: Vec<_> = (0..230)
-        .map(|n| row(&format!("question {}", n % 90), &format!("answer {n}")))
-        .collect();
+    let rows: Vec<_> =
+        (0..230).map(|n| row(&format!("question {}", n % 90), &format!("answer {n}"))).collect();
     world.store.put_curated(&rows).await.unwrap();
     check(&world, &asked("question 0"), Some("answer 180")).await;
     check(&world, &asked("QUESTION 49"), Some("answer 229")).await;
@@ -163,10 +105,7 @@ pub async fn of_two_uploaded_rows_with_one_key_the_last_stays(world: World) {
 }
 
 pub async fn large_answers_are_found_whole(world: World) {
-    for (question, answer) in [
-        ("deflated?", "long ".repeat(200_000)),
-        ("in parts?", noise(900_000)),
-    ] {
+    for (question, answer) in [("deflated?", "long ".repeat(200_000)), ("in parts?", noise(900_000))] {
         let mut large = row(question, &answer);
         large.extra.insert("note".into(), answer.clone().into());
         world.store.put_curated(&[large]).await.unwrap();
@@ -174,9 +113,6 @@ pub async fn large_answers_are_found_whole(world: World) {
     }
     let kept = learned(&noise(1_200_000));
     learn(&world, &kept).await;
-    let keys = AnswerKeys {
-        learned: Some(HEX.into()),
-        ..AnswerKeys::default()
-    };
+    let keys = AnswerKeys { learned: Some(HEX.into()), ..AnswerKeys::default() };
     assert!(world.store.find_answer(&keys).await.unwrap() == Some(kept));
 }

@@ -8,48 +8,29 @@ use std::time::Duration;
 const SECOND: Duration = Duration::from_secs(1);
 
 async fn ids(world: &World, chat_id: &str) -> Vec<String> {
-    let turns = world
-        .store
-        .turns(&ann(), chat_id, usize::MAX)
-        .await
-        .unwrap();
+    let turns = world.store.turns(&ann(), chat_id, usize::MAX).await.unwrap();
     turns.into_iter().map(|turn| turn.request_id).collect()
 }
 
 pub async fn fifty_appends_at_once_keep_every_turn_in_order(world: World) {
     let turns: Vec<Turn> = (0..50)
-        .map(|n| Turn {
-            at_ms: world.now() + n,
-            ..world.turn("c", &format!("r{n:02}"), &format!("q{n}"))
-        })
+        .map(|n| Turn { at_ms: world.now() + n, ..world.turn("c", &format!("r{n:02}"), &format!("q{n}")) })
         .collect();
-    let kept =
-        futures_util::future::join_all(turns.iter().rev().map(|turn| world.keep(turn))).await;
+    let kept = futures_util::future::join_all(turns.iter().rev().map(|turn| world.keep(turn))).await;
     assert!(kept.iter().all(|kept| *kept == Finished::Stored));
-    assert_eq!(
-        world.store.read_chat(&ann(), "c").await.unwrap().unwrap(),
-        turns
-    );
+    assert_eq!(world.store.read_chat(&ann(), "c").await.unwrap().unwrap(), turns);
     let list = world.store.list_chats(&ann(), 10).await.unwrap();
     assert_eq!((list.len(), list[0].turns), (1, 50));
 }
 
 pub async fn the_newest_turns_that_fit_are_given_oldest_first(world: World) {
     for n in 0..40 {
-        world
-            .keep(&world.turn("c", &format!("r{n:02}"), &"x".repeat(1000)))
-            .await;
+        world.keep(&world.turn("c", &format!("r{n:02}"), &"x".repeat(1000))).await;
         world.clock.advance(SECOND);
     }
-    let size = serde_json::to_string(&world.turn("c", "r00", &"x".repeat(1000)))
-        .unwrap()
-        .len();
+    let size = serde_json::to_string(&world.turn("c", "r00", &"x".repeat(1000))).unwrap().len();
     for fits in [0, 3, 35, 40] {
-        let turns = world
-            .store
-            .turns(&ann(), "c", size * fits + 30)
-            .await
-            .unwrap();
+        let turns = world.store.turns(&ann(), "c", size * fits + 30).await.unwrap();
         let found: Vec<_> = turns.into_iter().map(|turn| turn.request_id).collect();
         let expected: Vec<_> = (40 - fits..40).map(|n| format!("r{n:02}")).collect();
         assert_eq!(found, expected);
@@ -66,24 +47,11 @@ pub async fn a_conversation_is_its_callers_own(world: World) {
     assert_eq!(store.turns(&bob(), "c", usize::MAX).await.unwrap(), []);
     assert_eq!(store.list_chats(&bob(), 10).await.unwrap(), []);
     assert!(!store.delete_chat(&bob(), "c").await.unwrap());
-    world
-        .keep(&Turn {
-            caller: bob(),
-            ..world.turn("c", "r3", "bob's")
-        })
-        .await;
+    world.keep(&Turn { caller: bob(), ..world.turn("c", "r3", "bob's") }).await;
     assert_eq!(ids(&world, "c").await, ["r1"]);
     let list = store.list_chats(&ann(), 10).await.unwrap();
-    assert_eq!(
-        list.iter()
-            .map(|chat| chat.chat_id.as_str())
-            .collect::<Vec<_>>(),
-        ["d", "c"]
-    );
-    assert_eq!(
-        (list[1].title.as_str(), list[1].turns),
-        ("ü".repeat(80).as_str(), 1)
-    );
+    assert_eq!(list.iter().map(|chat| chat.chat_id.as_str()).collect::<Vec<_>>(), ["d", "c"]);
+    assert_eq!((list[1].title.as_str(), list[1].turns), ("ü".repeat(80).as_str(), 1));
     assert_eq!(store.list_chats(&ann(), 1).await.unwrap().len(), 1);
 }
 
@@ -96,23 +64,10 @@ pub async fn a_deleted_conversation_is_not_brought_back_by_a_reply_in_flight(wor
     assert!(!world.store.delete_chat(&ann(), "c").await.unwrap());
     world.clock.advance(SECOND);
     // Its reply is kept all the same; only the turn is not.
-    let late = Turn {
-        at_ms: world.now(),
-        after_ms: world.now() + 9,
-        ..in_flight
-    };
+    let late = Turn { at_ms: world.now(), after_ms: world.now() + 9, ..in_flight };
     assert_eq!(world.keep(&late).await, Finished::Stored);
     let key = gateway::store::ReplyKey::new(&ann(), "r2");
-    assert!(
-        world
-            .store
-            .load_reply(&key)
-            .await
-            .unwrap()
-            .unwrap()
-            .end
-            .is_some()
-    );
+    assert!(world.store.load_reply(&key).await.unwrap().unwrap().end.is_some());
     assert_eq!(world.store.read_chat(&ann(), "c").await.unwrap(), None);
     assert_eq!(world.store.list_chats(&ann(), 10).await.unwrap(), []);
     assert_eq!(ids(&world, "c").await, Vec::<String>::new());
@@ -149,10 +104,7 @@ pub async fn an_expired_conversation_begins_afresh(world: World) {
     assert!(!world.store.delete_chat(&ann(), "d").await.unwrap());
     world.keep(&world.turn("c", "r2", "new")).await;
     let list = world.store.list_chats(&ann(), 10).await.unwrap();
-    assert_eq!(
-        (list[0].title.as_str(), list[0].turns, list[0].created_at_ms),
-        ("new", 1, world.now())
-    );
+    assert_eq!((list[0].title.as_str(), list[0].turns, list[0].created_at_ms), ("new", 1, world.now()));
     assert_eq!(ids(&world, "c").await, ["r2"]);
 }
 
@@ -162,26 +114,14 @@ pub async fn a_turn_stands_behind_the_one_it_follows(world: World) {
     let after_ms = seen[0].at_ms;
     // Another machine, whose clock is five seconds behind.
     let slow = world.now() - 5000;
-    world
-        .keep(&Turn {
-            started_at_ms: slow,
-            at_ms: slow,
-            after_ms,
-            ..world.turn("c", "r0", "second")
-        })
-        .await;
+    world.keep(&Turn { started_at_ms: slow, at_ms: slow, after_ms, ..world.turn("c", "r0", "second") }).await;
     assert_eq!(ids(&world, "c").await, ["r1", "r0"]);
-    assert_eq!(
-        world.store.turns(&ann(), "c", usize::MAX).await.unwrap()[1].at_ms,
-        after_ms + 1
-    );
+    assert_eq!(world.store.turns(&ann(), "c", usize::MAX).await.unwrap()[1].at_ms, after_ms + 1);
 }
 
 pub async fn a_large_question_comes_back_whole(world: World) {
     let large = Turn {
-        answer: vec![Block::Text {
-            text: "answer ".repeat(60_000),
-        }],
+        answer: vec![Block::Text { text: "answer ".repeat(60_000) }],
         ..world.turn("c", "r1", &noise(3_000_000))
     };
     assert_eq!(world.keep(&large).await, Finished::Stored);

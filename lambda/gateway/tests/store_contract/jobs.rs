@@ -33,10 +33,7 @@ fn outcome(completion: &str) -> JobOutcome {
 
 async fn create(world: &World, id: &str) -> Job {
     let job = job(world, id);
-    assert_eq!(
-        world.store.create_job(&job, None).await.unwrap(),
-        Created::New
-    );
+    assert_eq!(world.store.create_job(&job, None).await.unwrap(), Created::New);
     job
 }
 
@@ -51,53 +48,23 @@ pub async fn a_job_is_its_callers_own(world: World) {
     assert_eq!(store.job(&bob(), "j").await.unwrap(), None);
     assert_eq!(store.cancel_job(&bob(), "j").await.unwrap(), None);
     assert_eq!(store.claim_job(&bob(), "j", LEASE).await.unwrap(), None);
-    assert!(
-        !store
-            .finish_job(&bob(), "j", 0, &outcome("x"))
-            .await
-            .unwrap()
-    );
+    assert!(!store.finish_job(&bob(), "j", 0, &outcome("x")).await.unwrap());
     assert_eq!(read(&world, "j").await, job);
 }
 
 pub async fn an_idempotency_key_leads_to_the_same_job(world: World) {
     let store = &world.store;
     let create = async |job: &Job, key, hash| store.create_job(job, Some((key, hash))).await;
-    assert_eq!(
-        create(&job(&world, "j1"), "k", "h").await.unwrap(),
-        Created::New
-    );
+    assert_eq!(create(&job(&world, "j1"), "k", "h").await.unwrap(), Created::New);
     let again = job(&world, "j2");
-    assert_eq!(
-        create(&again, "k", "h").await.unwrap(),
-        Created::Existing("j1".into())
-    );
-    assert_eq!(
-        store.job(&ann(), "j2").await.unwrap(),
-        None,
-        "both rows or none"
-    );
-    assert_eq!(
-        create(&again, "k", "other").await.unwrap_err().kind,
-        Kind::Conflict
-    );
-    assert_eq!(
-        create(&job(&world, "j1"), "k2", "h")
-            .await
-            .unwrap_err()
-            .kind,
-        Kind::Conflict
-    );
-    let bobs = Job {
-        caller: bob(),
-        ..again
-    };
+    assert_eq!(create(&again, "k", "h").await.unwrap(), Created::Existing("j1".into()));
+    assert_eq!(store.job(&ann(), "j2").await.unwrap(), None, "both rows or none");
+    assert_eq!(create(&again, "k", "other").await.unwrap_err().kind, Kind::Conflict);
+    assert_eq!(create(&job(&world, "j1"), "k2", "h").await.unwrap_err().kind, Kind::Conflict);
+    let bobs = Job { caller: bob(), ..again };
     assert_eq!(create(&bobs, "k", "other").await.unwrap(), Created::New);
     world.clock.advance(Duration::from_secs(7 * 86_400 + 1));
-    assert_eq!(
-        create(&job(&world, "j3"), "k", "other").await.unwrap(),
-        Created::New
-    );
+    assert_eq!(create(&job(&world, "j3"), "k", "other").await.unwrap(), Created::New);
 }
 
 pub async fn of_two_claims_one_wins(world: World) {
@@ -105,23 +72,13 @@ pub async fn of_two_claims_one_wins(world: World) {
     let caller = ann();
     let claim = || world.store.claim_job(&caller, "j", LEASE);
     let claims = tokio::join!(claim(), claim());
-    let won: Vec<Job> = [claims.0, claims.1]
-        .into_iter()
-        .filter_map(Result::unwrap)
-        .collect();
+    let won: Vec<Job> = [claims.0, claims.1].into_iter().filter_map(Result::unwrap).collect();
     assert_eq!(won.len(), 1);
     assert_eq!((won[0].status, won[0].attempts), (JobStatus::Running, 1));
     assert_eq!(won[0].lease_until_ms, world.now() + 30_000);
     world.clock.advance(LEASE);
     assert_eq!(claim().await.unwrap().unwrap().attempts, 2);
-    assert_eq!(
-        world
-            .store
-            .claim_job(&caller, "no such job", LEASE)
-            .await
-            .unwrap(),
-        None
-    );
+    assert_eq!(world.store.claim_job(&caller, "no such job", LEASE).await.unwrap(), None);
     assert_eq!(world.store.job(&caller, "no such job").await.unwrap(), None);
 }
 
@@ -136,59 +93,25 @@ pub async fn a_worker_that_was_given_up_on_changes_nothing(world: World) {
     store.claim_job(&ann(), "j", LEASE).await.unwrap().unwrap();
     assert!(!store.renew_job(&ann(), "j", 1, LEASE).await.unwrap());
     assert!(!store.release_job(&ann(), "j", 1).await.unwrap());
-    assert!(
-        !store
-            .finish_job(&ann(), "j", 1, &outcome("late"))
-            .await
-            .unwrap()
-    );
+    assert!(!store.finish_job(&ann(), "j", 1, &outcome("late")).await.unwrap());
     assert!(store.release_job(&ann(), "j", 2).await.unwrap());
     assert_eq!(read(&world, "j").await.status, JobStatus::Queued);
-    assert_eq!(
-        store
-            .claim_job(&ann(), "j", LEASE)
-            .await
-            .unwrap()
-            .unwrap()
-            .attempts,
-        3
-    );
-    assert!(
-        store
-            .finish_job(&ann(), "j", 3, &outcome("so"))
-            .await
-            .unwrap()
-    );
+    assert_eq!(store.claim_job(&ann(), "j", LEASE).await.unwrap().unwrap().attempts, 3);
+    assert!(store.finish_job(&ann(), "j", 3, &outcome("so")).await.unwrap());
     assert_eq!(store.claim_job(&ann(), "j", LEASE).await.unwrap(), None);
 }
 
 pub async fn a_job_keeps_how_it_came_out(world: World) {
-    let large = Job {
-        request: json!({"prompt": noise(500_000)}),
-        ..job(&world, "large")
-    };
+    let large = Job { request: json!({"prompt": noise(500_000)}), ..job(&world, "large") };
     world.store.create_job(&large, None).await.unwrap();
     create(&world, "broken").await;
     world.store.claim_job(&ann(), "large", LEASE).await.unwrap();
-    world
-        .store
-        .claim_job(&ann(), "broken", LEASE)
-        .await
-        .unwrap();
+    world.store.claim_job(&ann(), "broken", LEASE).await.unwrap();
     let completion = noise(700_000);
-    assert!(
-        world
-            .store
-            .finish_job(&ann(), "large", 1, &outcome(&completion))
-            .await
-            .unwrap()
-    );
+    assert!(world.store.finish_job(&ann(), "large", 1, &outcome(&completion)).await.unwrap());
     let done = read(&world, "large").await;
     assert!(done.request == large.request && done.completion == Some(completion));
-    assert_eq!(
-        (done.usage, done.completed_at_ms),
-        (Some(usage()), Some(world.now()))
-    );
+    assert_eq!((done.usage, done.completed_at_ms), (Some(usage()), Some(world.now())));
     let error = Error::new(Kind::UpstreamError, "The model failed.");
     let failed = JobOutcome {
         status: JobStatus::Failed,
@@ -196,18 +119,9 @@ pub async fn a_job_keeps_how_it_came_out(world: World) {
         error: Some(error.clone().because("not for callers")),
         usage: None,
     };
-    assert!(
-        world
-            .store
-            .finish_job(&ann(), "broken", 1, &failed)
-            .await
-            .unwrap()
-    );
+    assert!(world.store.finish_job(&ann(), "broken", 1, &failed).await.unwrap());
     let broken = read(&world, "broken").await;
-    assert_eq!(
-        (broken.status, broken.error),
-        (JobStatus::Failed, Some(error))
-    );
+    assert_eq!((broken.status, broken.error), (JobStatus::Failed, Some(error)));
     assert_eq!(broken.completion.as_deref(), Some("so f"));
 }
 
@@ -219,38 +133,15 @@ pub async fn a_cancelled_job_stays_cancelled(world: World) {
     for id in ["running", "done"] {
         store.claim_job(&ann(), id, LEASE).await.unwrap();
     }
-    store
-        .finish_job(&ann(), "done", 1, &outcome("so"))
-        .await
-        .unwrap();
-    assert_eq!(
-        store.cancel_job(&ann(), "queued").await.unwrap(),
-        Some(JobStatus::Cancelled)
-    );
-    assert_eq!(
-        store.cancel_job(&ann(), "running").await.unwrap(),
-        Some(JobStatus::Cancelled)
-    );
-    assert_eq!(
-        store.cancel_job(&ann(), "running").await.unwrap(),
-        Some(JobStatus::Cancelled)
-    );
-    assert_eq!(
-        store.cancel_job(&ann(), "done").await.unwrap(),
-        Some(JobStatus::Completed)
-    );
+    store.finish_job(&ann(), "done", 1, &outcome("so")).await.unwrap();
+    assert_eq!(store.cancel_job(&ann(), "queued").await.unwrap(), Some(JobStatus::Cancelled));
+    assert_eq!(store.cancel_job(&ann(), "running").await.unwrap(), Some(JobStatus::Cancelled));
+    assert_eq!(store.cancel_job(&ann(), "running").await.unwrap(), Some(JobStatus::Cancelled));
+    assert_eq!(store.cancel_job(&ann(), "done").await.unwrap(), Some(JobStatus::Completed));
     assert_eq!(store.cancel_job(&ann(), "none").await.unwrap(), None);
-    assert_eq!(
-        store.claim_job(&ann(), "queued", LEASE).await.unwrap(),
-        None
-    );
+    assert_eq!(store.claim_job(&ann(), "queued", LEASE).await.unwrap(), None);
     assert!(!store.renew_job(&ann(), "running", 1, LEASE).await.unwrap());
-    assert!(
-        !store
-            .finish_job(&ann(), "running", 1, &outcome("late"))
-            .await
-            .unwrap()
-    );
+    assert!(!store.finish_job(&ann(), "running", 1, &outcome("late")).await.unwrap());
     assert_eq!(read(&world, "done").await.completion.as_deref(), Some("so"));
 }
 
@@ -275,10 +166,7 @@ pub async fn expired_jobs_and_connections_vanish_at_once(world: World) {
     world.clock.advance(Duration::from_secs(7 * 86_400));
     assert_eq!(world.store.job(&ann(), "j").await.unwrap(), None);
     assert_eq!(world.store.cancel_job(&ann(), "j").await.unwrap(), None);
-    assert_eq!(
-        world.store.claim_job(&ann(), "j", LEASE).await.unwrap(),
-        None
-    );
+    assert_eq!(world.store.claim_job(&ann(), "j", LEASE).await.unwrap(), None);
     assert_eq!(world.store.open_jobs().await.unwrap(), []);
     create(&world, "j").await;
 }

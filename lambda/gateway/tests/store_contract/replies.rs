@@ -12,22 +12,12 @@ fn key() -> ReplyKey {
 
 fn failed() -> Event {
     let error = Error::new(Kind::Internal, "The process that answered is gone.");
-    Event::Failed {
-        error,
-        usage: usage(),
-    }
+    Event::Failed { error, usage: usage() }
 }
 
 async fn flush(store: &Store, key: &ReplyKey, first_seq: u64, deltas: &[Delta]) {
     let started = started("r");
-    let flush = Flush {
-        key,
-        fingerprint: Some("f"),
-        started: &started,
-        first_seq,
-        deltas,
-        lease: LEASE,
-    };
+    let flush = Flush { key, fingerprint: Some("f"), started: &started, first_seq, deltas, lease: LEASE };
     store.flush_reply(flush).await.unwrap();
 }
 
@@ -41,19 +31,10 @@ fn text(row: &ReplyRow) -> String {
 
 pub async fn an_id_is_taken_once(world: World) {
     assert_eq!(world.store.load_reply(&key()).await.unwrap(), None);
-    assert_eq!(
-        world.store.begin_reply(&key(), "f", LEASE).await.unwrap(),
-        Begun::New
-    );
-    assert_eq!(
-        world.store.begin_reply(&key(), "g", LEASE).await.unwrap(),
-        Begun::Exists
-    );
+    assert_eq!(world.store.begin_reply(&key(), "f", LEASE).await.unwrap(), Begun::New);
+    assert_eq!(world.store.begin_reply(&key(), "g", LEASE).await.unwrap(), Begun::Exists);
     let row = load(&world.store).await;
-    assert_eq!(
-        (row.fingerprint.as_deref(), row.started, row.end),
-        (Some("f"), None, None)
-    );
+    assert_eq!((row.fingerprint.as_deref(), row.started, row.end), (Some("f"), None, None));
     assert_eq!(row.lease_until_ms, world.now() + 30_000);
 }
 
@@ -66,38 +47,21 @@ pub async fn what_was_flushed_is_loaded_in_order(world: World) {
     let row = load(&world.store).await;
     assert_eq!(text(&row), "one two three ");
     assert_eq!(row.lease_until_ms, world.now() + 30_000);
-    assert_eq!(
-        (row.fingerprint.as_deref(), row.started, row.end),
-        (Some("f"), Some(started("r")), None)
-    );
+    assert_eq!((row.fingerprint.as_deref(), row.started, row.end), (Some("f"), Some(started("r")), None));
     let (key, started, end, rest) = (key(), started("r"), completed(), deltas("four five"));
-    let last = Finish {
-        first_seq: 4,
-        deltas: &rest,
-        ..finish(&key, &started, &end)
-    };
+    let last = Finish { first_seq: 4, deltas: &rest, ..finish(&key, &started, &end) };
     assert_eq!(world.store.finish(last).await.unwrap(), Finished::Stored);
     let row = load(&world.store).await;
-    assert_eq!(
-        (text(&row).as_str(), row.end),
-        ("one two three four five", Some(completed()))
-    );
+    assert_eq!((text(&row).as_str(), row.end), ("one two three four five", Some(completed())));
 }
 
 pub async fn a_reply_of_another_caller_is_not_there(world: World) {
     world.store.begin_reply(&key(), "f", LEASE).await.unwrap();
     let bobs = ReplyKey::new(&bob(), "r");
     assert_eq!(world.store.load_reply(&bobs).await.unwrap(), None);
-    assert_eq!(
-        world.store.begin_reply(&bobs, "g", LEASE).await.unwrap(),
-        Begun::New
-    );
+    assert_eq!(world.store.begin_reply(&bobs, "g", LEASE).await.unwrap(), Begun::New);
     world.clock.advance(LEASE);
-    world
-        .store
-        .end_reply_if_abandoned(&bobs, &failed())
-        .await
-        .unwrap();
+    world.store.end_reply_if_abandoned(&bobs, &failed()).await.unwrap();
     assert_eq!(load(&world.store).await.end, None);
 }
 
@@ -105,22 +69,13 @@ pub async fn a_second_terminal_changes_nothing(world: World) {
     let turn = world.turn("c", "r", "q");
     assert_eq!(world.keep(&turn).await, Finished::Stored);
     let (key, started, end) = (key(), started("r"), failed());
-    let second = Finish {
-        turn: Some(&turn),
-        ..finish(&key, &started, &end)
-    };
-    assert_eq!(
-        world.store.finish(second).await.unwrap(),
-        Finished::AlreadyEnded(completed())
-    );
+    let second = Finish { turn: Some(&turn), ..finish(&key, &started, &end) };
+    assert_eq!(world.store.finish(second).await.unwrap(), Finished::AlreadyEnded(completed()));
     assert_eq!(load(&world.store).await.end, Some(completed()));
     let turns = world.store.read_chat(&ann(), "c").await.unwrap().unwrap();
     assert_eq!(turns.len(), 1);
     let open = Event::Delta(Delta::text("x"));
-    let wrong = world
-        .store
-        .finish(finish(&ReplyKey::new(&ann(), "r2"), &started, &open))
-        .await;
+    let wrong = world.store.finish(finish(&ReplyKey::new(&ann(), "r2"), &started, &open)).await;
     assert_eq!(wrong.unwrap_err().kind, Kind::Internal);
 }
 
@@ -129,14 +84,7 @@ pub async fn expired_replies_vanish_at_once_and_free_their_id(world: World) {
     flush(&world.store, &key(), 1, &deltas("one ")).await;
     world.clock.advance(Duration::from_secs(60));
     let (key, started, end) = (key(), started("r"), completed());
-    world
-        .store
-        .finish(Finish {
-            first_seq: 2,
-            ..finish(&key, &started, &end)
-        })
-        .await
-        .unwrap();
+    world.store.finish(Finish { first_seq: 2, ..finish(&key, &started, &end) }).await.unwrap();
     world.clock.advance(Duration::from_secs(86_400 - 61));
     assert!(world.store.load_reply(&key).await.unwrap().is_some());
     // The first delta is gone a minute before the end is: what is left is no answer.
@@ -145,65 +93,25 @@ pub async fn expired_replies_vanish_at_once_and_free_their_id(world: World) {
     world.clock.advance(Duration::from_secs(61));
     assert_eq!(world.store.load_reply(&key).await.unwrap(), None);
     world.clock.advance(Duration::from_secs(900));
-    assert_eq!(
-        world.store.begin_reply(&key, "g", LEASE).await.unwrap(),
-        Begun::New
-    );
-    assert_eq!(
-        world
-            .store
-            .finish(finish(&key, &started, &end))
-            .await
-            .unwrap(),
-        Finished::Stored
-    );
+    assert_eq!(world.store.begin_reply(&key, "g", LEASE).await.unwrap(), Begun::New);
+    assert_eq!(world.store.finish(finish(&key, &started, &end)).await.unwrap(), Finished::Stored);
 }
 
 pub async fn an_abandoned_reply_is_ended_and_a_running_one_is_not(world: World) {
     flush(&world.store, &key(), 1, &deltas("one two")).await;
     world.clock.advance(LEASE - Duration::from_millis(1));
-    world
-        .store
-        .end_reply_if_abandoned(&key(), &failed())
-        .await
-        .unwrap();
+    world.store.end_reply_if_abandoned(&key(), &failed()).await.unwrap();
     assert_eq!(load(&world.store).await.end, None);
     world.clock.advance(Duration::from_millis(1));
-    world
-        .store
-        .end_reply_if_abandoned(&key(), &failed())
-        .await
-        .unwrap();
-    world
-        .store
-        .end_reply_if_abandoned(&key(), &completed())
-        .await
-        .unwrap();
+    world.store.end_reply_if_abandoned(&key(), &failed()).await.unwrap();
+    world.store.end_reply_if_abandoned(&key(), &completed()).await.unwrap();
     let row = load(&world.store).await;
     assert_eq!((text(&row).as_str(), row.end), ("one two", Some(failed())));
     let (key, started, end) = (key(), started("r"), completed());
-    let late = world
-        .store
-        .finish(Finish {
-            first_seq: 3,
-            ..finish(&key, &started, &end)
-        })
-        .await
-        .unwrap();
+    let late = world.store.finish(Finish { first_seq: 3, ..finish(&key, &started, &end) }).await.unwrap();
     assert_eq!(late, Finished::AlreadyEnded(failed()));
-    world
-        .store
-        .end_reply_if_abandoned(&ReplyKey::new(&ann(), "never"), &end)
-        .await
-        .unwrap();
-    assert_eq!(
-        world
-            .store
-            .load_reply(&ReplyKey::new(&ann(), "never"))
-            .await
-            .unwrap(),
-        None
-    );
+    world.store.end_reply_if_abandoned(&ReplyKey::new(&ann(), "never"), &end).await.unwrap();
+    assert_eq!(world.store.load_reply(&ReplyKey::new(&ann(), "never")).await.unwrap(), None);
 }
 
 pub async fn a_lease_that_ran_out_is_retaken_by_one(world: World) {
@@ -213,60 +121,32 @@ pub async fn a_lease_that_ran_out_is_retaken_by_one(world: World) {
     world.clock.advance(Duration::from_secs(20));
     flush(store, &key(), 1, &deltas("old words")).await;
     world.clock.advance(Duration::from_secs(20));
-    assert_eq!(
-        store.retake_reply(&key(), LEASE).await.unwrap(),
-        None,
-        "the flush renewed the lease"
-    );
+    assert_eq!(store.retake_reply(&key(), LEASE).await.unwrap(), None, "the flush renewed the lease");
     world.clock.advance(Duration::from_secs(10));
     let key = key();
-    let both = tokio::join!(
-        store.retake_reply(&key, LEASE),
-        store.retake_reply(&key, LEASE)
-    );
-    let mut winners: Vec<ReplyKey> = [both.0, both.1]
-        .into_iter()
-        .filter_map(Result::unwrap)
-        .collect();
+    let both = tokio::join!(store.retake_reply(&key, LEASE), store.retake_reply(&key, LEASE));
+    let mut winners: Vec<ReplyKey> = [both.0, both.1].into_iter().filter_map(Result::unwrap).collect();
     assert_eq!(winners.len(), 1);
     let taken = winners.remove(0);
     let row = load(store).await;
-    assert_eq!(
-        (row.take, text(&row).as_str(), row.lease_until_ms),
-        (1, "", world.now() + 30_000)
-    );
+    assert_eq!((row.take, text(&row).as_str(), row.lease_until_ms), (1, "", world.now() + 30_000));
     let (started, end, new) = (started("r"), completed(), deltas("new"));
     // The process that lost the reply wakes up: it is not heard, and cannot end the reply.
     flush(store, &key, 1, &deltas("old words again")).await;
     let turn = world.turn("c", "r", "q");
-    let old = Finish {
-        turn: Some(&turn),
-        ..finish(&key, &started, &end)
-    };
+    let old = Finish { turn: Some(&turn), ..finish(&key, &started, &end) };
     assert_eq!(store.finish(old).await.unwrap_err().kind, Kind::Conflict);
-    let row = Finish {
-        deltas: &new,
-        turn: Some(&turn),
-        ..finish(&taken, &started, &end)
-    };
+    let row = Finish { deltas: &new, turn: Some(&turn), ..finish(&taken, &started, &end) };
     assert_eq!(store.finish(row).await.unwrap(), Finished::Stored);
     assert_eq!(text(&load(store).await), "new");
     world.clock.advance(LEASE);
-    assert_eq!(
-        store.retake_reply(&key, LEASE).await.unwrap(),
-        None,
-        "it has ended"
-    );
+    assert_eq!(store.retake_reply(&key, LEASE).await.unwrap(), None, "it has ended");
 }
 
 pub async fn what_a_late_writer_adds_is_not_read(world: World) {
     flush(&world.store, &key(), 1, &deltas("one two ")).await;
     world.clock.advance(LEASE);
-    world
-        .store
-        .end_reply_if_abandoned(&key(), &failed())
-        .await
-        .unwrap();
+    world.store.end_reply_if_abandoned(&key(), &failed()).await.unwrap();
     flush(&world.store, &key(), 3, &deltas("three")).await;
     let row = load(&world.store).await;
     assert_eq!((text(&row).as_str(), row.end), ("one two ", Some(failed())));
@@ -277,17 +157,8 @@ pub async fn a_long_reply_is_loaded_whole(world: World) {
     for seq in 1..=8 {
         flush(&world.store, &key(), seq, &[Delta::text(&piece)]).await;
     }
-    let (key, started, end, rest) = (
-        key(),
-        started("r"),
-        completed(),
-        [Delta::text(noise(1_000_000))],
-    );
-    let last = Finish {
-        first_seq: 9,
-        deltas: &rest,
-        ..finish(&key, &started, &end)
-    };
+    let (key, started, end, rest) = (key(), started("r"), completed(), [Delta::text(noise(1_000_000))]);
+    let last = Finish { first_seq: 9, deltas: &rest, ..finish(&key, &started, &end) };
     assert_eq!(world.store.finish(last).await.unwrap(), Finished::Stored);
     let row = load(&world.store).await;
     assert!(text(&row) == piece.repeat(8) + rest[0].as_text());

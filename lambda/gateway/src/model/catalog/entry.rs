@@ -166,38 +166,20 @@ impl Entry {
         let can = &self.abilities;
         let mut dropped = Vec::new();
         let both = can.temperature && sampling.temperature.is_some() && can.temperature_or_top_p;
-        keep_if(
-            can.temperature,
-            "parameters.temperature",
-            &mut sampling.temperature,
-            &mut dropped,
-        );
-        keep_if(
-            can.top_p && !both,
-            "parameters.top_p",
-            &mut sampling.top_p,
-            &mut dropped,
-        );
-        keep_if(
-            can.top_k,
-            "parameters.top_k",
-            &mut sampling.top_k,
-            &mut dropped,
-        );
+        keep_if(can.temperature, "parameters.temperature", &mut sampling.temperature, &mut dropped);
+        keep_if(can.top_p && !both, "parameters.top_p", &mut sampling.top_p, &mut dropped);
+        keep_if(can.top_k, "parameters.top_k", &mut sampling.top_k, &mut dropped);
         if !can.stop_sequences && !sampling.stop_sequences.is_empty() {
             sampling.stop_sequences.clear();
             dropped.push("parameters.stop_sequences".to_owned());
         }
-        sampling.max_tokens = sampling
-            .max_tokens
-            .map(|tokens| tokens.min(self.max_output));
+        sampling.max_tokens = sampling.max_tokens.map(|tokens| tokens.min(self.max_output));
         (sampling, dropped)
     }
 
     /// What these tokens cost in USD, at the list price. [`Choice::cost`] knows the profile too.
     pub fn cost(&self, usage: &Usage) -> f64 {
-        let prompt =
-            usage.input_tokens + usage.cache_read_input_tokens + usage.cache_write_input_tokens;
+        let prompt = usage.input_tokens + usage.cache_read_input_tokens + usage.cache_write_input_tokens;
         match &self.long_prompt {
             Some(long) if prompt > long.over => long.price.of(usage),
             _ => self.price.of(usage),
@@ -235,15 +217,9 @@ mod tests {
         let entry = choose("anthropic.claude-sonnet-4-6").entry;
         let (fitted, dropped) = entry.fit(all_set());
         assert_eq!(dropped, ["parameters.top_p"]);
-        assert_eq!(
-            (fitted.temperature, fitted.top_p, fitted.top_k),
-            (Some(0.2), None, Some(250))
-        );
+        assert_eq!((fitted.temperature, fitted.top_p, fitted.top_k), (Some(0.2), None, Some(250)));
         assert_eq!(fitted.max_tokens, Some(entry.max_output));
-        let alone = Sampling {
-            top_p: Some(0.9),
-            ..Sampling::default()
-        };
+        let alone = Sampling { top_p: Some(0.9), ..Sampling::default() };
         assert_eq!(entry.fit(alone.clone()), (alone, vec![]));
     }
 
@@ -251,14 +227,7 @@ mod tests {
     fn a_model_without_sampling_loses_every_parameter_by_name() {
         let entry = choose("anthropic.claude-opus-5-5").entry;
         let (fitted, dropped) = entry.fit(all_set());
-        assert_eq!(
-            dropped,
-            [
-                "parameters.temperature",
-                "parameters.top_p",
-                "parameters.top_k"
-            ]
-        );
+        assert_eq!(dropped, ["parameters.temperature", "parameters.top_p", "parameters.top_k"]);
         assert_eq!(fitted.stop_sequences, ["END"]);
     }
 
@@ -277,19 +246,7 @@ mod tests {
         let geographic = choose("us.anthropic.claude-sonnet-4-6");
         near(geographic.cost(&usage), 0.051 * 1.1);
         let tiered = choose("anthropic.claude-haiku-5-5").entry;
-        near(
-            tiered.cost(&Usage {
-                input_tokens: 100_000,
-                ..Usage::default()
-            }),
-            0.01,
-        );
-        near(
-            tiered.cost(&Usage {
-                input_tokens: 100_001,
-                ..Usage::default()
-            }),
-            0.0500005,
-        );
+        near(tiered.cost(&Usage { input_tokens: 100_000, ..Usage::default() }), 0.01);
+        near(tiered.cost(&Usage { input_tokens: 100_001, ..Usage::default() }), 0.0500005);
     }
 }

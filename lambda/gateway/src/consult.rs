@@ -1,0 +1,88 @@
+//! What each room is asked before the model is, and what its absence means: a store or a search that
+//! is down is a gap in the answer, never an error.
+
+use crate::cache_key::{self, Asked};
+use crate::chat::{CacheOutcome, Request};
+use crate::gateway::Gateway;
+use crate::plan::Plan;
+use crate::retrieval::Passage;
+use crate::store::{AnswerKeys, StoredAnswer, Turn};
+use tokio::time::timeout;
+
+impl Gateway {
+    /// The caller's earlier turns of this conversation. A store that is down is a gap, not an error.
+    pub(crate) async fn history(&self, request: &Request, plan: &Plan) -> Vec<Turn> {
+        let (Some(store), Some(chat_id), true) = (&self.store, &request.chat_id, request.keep_chat) else {
+            return Vec::new();
+        };
+        let bytes = usize::try_from(plan.room() * 4).unwrap_or(usize::MAX);
+        let turns = store.turns(&request.caller, chat_id, bytes).await;
+        turns.unwrap_or_else(|error| {
+            self.store_failed(&request.id, &error);
+            Vec::new()
+        })
+    }
+
+    pub(crate) fn cache_key(
+        &self,
+        request: &Request,
+        plan: &Plan,
+        snapshot: &str,
+        history: &[Turn],
+    ) -> Option<String> {
+        if !self.settings.answer_cache || !history.is_empty() {
+            return None;
+        }
+        let scope = (!self.settings.cache_shared).then_some(request.caller.0.as_str());
+        let model = format!("{}/{}", self.stands_in.unwrap_or_default(), plan.choice.invoke_id);
+        Some(cache_key::learned(&Asked { request, scope, model: &model, sampling: &plan.sampling, snapshot }))
+    }
+
+    pub(crate) async fn asked_before(
+        &self,
+        request: &Request,
+        key: Option<&str>,
+        history: &[Turn],
+    ) -> (Option<StoredAnswer>, CacheOutcome) {
+        let Some(store) = self.store.as_ref().filter(|_| self.settings.answer_cache) else {
+            return (None, CacheOutcome::Off);
+        };
+        if request.cache.invalidate || !history.is_empty() {
+            return (None, CacheOutcome::Bypass);
+        }
+        let keys = AnswerKeys {
+            prompt: request.is_bare_question().then(|| request.question().to_owned()),
+            node_id: request.cache.node_id.clone(),
+            learned: key.map(str::to_owned),
+        };
+        match store.find_answer(&keys).await {
+            Ok(Some(known)) => (Some(known), CacheOutcome::Hit),
+            Ok(None) => (None, CacheOutcome::Miss),
+            Err(error) => {
+                self.store_failed(&request.id, &error);
+                (None, CacheOutcome::Off)
+            }
+        }
+    }
+
+    /// The passages for a question; `None` where search is down or slow.
+    pub(crate) async fn search(&self, request: &Request) -> Option<Vec<Passage>> {
+        let Some(retrieval) = &self.retrieval else {
+            return Some(Vec::new());
+        };
+        let query = request.rag_prompt.as_deref().unwrap_or(request.question());
+        let search = retrieval.search(query, self.settings.retrieval_k);
+        let found = timeout(self.settings.retrieval_timeout, search).await;
+        match found {
+            Ok(Ok(passages)) => Some(passages),
+            Ok(Err(error)) => {
+                tracing::warn!(request_id = request.id, %error, "answering without retrieval");
+                None
+            }
+            Err(_) => {
+                tracing::warn!(request_id = request.id, "answering without retrieval: it took too long");
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The log of one generation: it only grows, and everyone who waits for it is woken by a bell.
+
+use crate::chat::{Delta, StopReason, Usage};
+use crate::error::Error;
+use crate::reply::lock;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+/// How a generation ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Landing {
+    /// The model's stop reason, or why there is none.
+    pub outcome: Result<StopReason, Error>,
+    /// What the model said it cost.
+    pub usage: Option<Usage>,
+}
+
+/// The deltas of one generation, in order, and its landing.
+pub struct Log {
+    inner: Mutex<Inner>,
+    landed: CancellationToken,
+}
+
+#[derive(Default)]
+struct Inner {
+    deltas: Vec<Delta>,
+    text_bytes: usize,
+    landing: Option<Landing>,
+    bells: Vec<Arc<Notify>>,
+    first: Option<Instant>,
+}
+
+impl Log {
+    /// An empty log.
+    pub fn new() -> Arc<Log> {
+        Arc::new(Log { inner: Mutex::default(), landed: CancellationToken::new() })
+    }
+
+    /// A log that is complete: a cached or stored answer.
+    pub fn of(deltas: Vec<Delta>) -> Arc<Log> {
+        let log = Log::new();
+        let mut inner = lock(&log.inner);
+        inner.text_bytes = deltas.iter().map(size).sum();
+        inner.deltas = deltas;
+        drop(inner);
+        log
+    }
+
+    /// Appends and rings everyone who waits.
+    pub fn push(&self, delta: Delta) {
+        let mut inner = lock(&self.inner);
+        inner.first.get_or_insert_with(Instant::now);
+        inner.text_bytes += size(&delta);
+        inner.deltas.push(delta);
+        inner.bells.iter().for_each(|bell| bell.notify_waiters());
+    }
+
+    /// The deltas after number `seq`.
+    pub fn after(&self, seq: u64) -> Vec<Delta> {
+        let inner = lock(&self.inner);
+        let from = usize::try_from(seq).unwrap_or(usize::MAX).min(inner.deltas.len());
+        inner.deltas[from..].to_vec()
+    }
+
+    /// How many deltas there are.
+    pub fn len(&self) -> u64 {
+        lock(&self.inner).deltas.len() as u64
+    }
+
+    /// No delta yet?
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes of all deltas, for an estimate of tokens.
+    pub fn text_bytes(&self) -> usize {
+        lock(&self.inner).text_bytes
+    }
+
+    /// When the first delta came.
+    pub fn first(&self) -> Option<Instant> {
+        lock(&self.inner).first
+    }
+
+    /// From now on `bell` rings at every delta.
+    pub fn ring(&self, bell: &Arc<Notify>) {
+        lock(&self.inner).bells.push(bell.clone());
+    }
+
+    /// Ready when the generation has ended; at once for an ended one.
+    pub async fn landing(&self) -> Landing {
+        self.landed.cancelled().await;
+        let landing = lock(&self.inner).landing.clone();
+        landing
+            .unwrap_or(Landing { outcome: Err(Error::internal("a flight without a landing")), usage: None })
+    }
+
+    /// Has the generation ended?
+    pub fn has_landed(&self) -> bool {
+        self.landed.is_cancelled()
+    }
+
+    /// Has the generation failed? Nobody should join it any more.
+    pub(crate) fn has_failed(&self) -> bool {
+        lock(&self.inner).landing.as_ref().is_some_and(|landing| landing.outcome.is_err())
+    }
+
+    /// Ends the log.
+    pub fn land(&self, landing: Landing) {
+        lock(&self.inner).landing.get_or_insert(landing);
+        self.landed.cancel();
+    }
+}
+
+/// Bytes of a delta, as the caller sees them.
+fn size(delta: &Delta) -> usize {
+    match delta {
+        Delta::Text { text } | Delta::Reasoning { text, .. } => text.len(),
+        Delta::ToolUse { name, .. } => name.len(),
+        Delta::ToolInput { json } => json.len(),
+    }
+}
