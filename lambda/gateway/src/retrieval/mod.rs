@@ -4,6 +4,7 @@
 pub mod bm25;
 #[cfg(feature = "embedded")]
 pub mod documents;
+pub mod framing;
 #[cfg(feature = "embedded")]
 mod ranking;
 #[cfg(feature = "embedded")]
