@@ -7,6 +7,8 @@ pub mod embedding;
 pub mod extractive;
 #[cfg(feature = "embedded")]
 mod quotes;
+#[cfg(feature = "embedded")]
+pub mod scripted;
 
 use crate::chat::{Delta, Message, Sampling, StopReason, Tool, ToolChoice, Usage};
 use crate::error::Error;
