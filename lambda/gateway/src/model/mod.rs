@@ -1,6 +1,14 @@
 //! The room of the models: one trait, Amazon Bedrock and the embedded ones beside it.
 
 pub mod catalog;
+#[cfg(feature = "embedded")]
+pub mod embedding;
+#[cfg(feature = "embedded")]
+pub mod extractive;
+#[cfg(feature = "embedded")]
+mod quotes;
+#[cfg(feature = "embedded")]
+pub mod scripted;
 
 use crate::chat::{Delta, Message, Sampling, StopReason, Tool, ToolChoice, Usage};
 use crate::error::Error;
