@@ -1,5 +1,10 @@
 //! The room of the models: one trait, Amazon Bedrock and the embedded ones beside it.
 
+#[cfg(feature = "aws")]
+pub mod bedrock;
+#[cfg(feature = "aws")]
+pub mod convert;
+
 use crate::chat::{Delta, Message, Sampling, StopReason, Tool, ToolChoice, Usage};
 use crate::error::Error;
 use crate::retrieval::Passage;

@@ -63,11 +63,13 @@ async fn call(state: &State, head: &Parts, body: &Bytes, model: &str) -> Result<
         refuse(state, &knobs, "").await?;
         return Ok(Call { knobs, body: Value::Null, stream: prepared.stream.clone() });
     }
-    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let raw = body;
+    let body: Value = serde_json::from_slice(raw).unwrap_or_default();
     if !forgetful {
         let path = head.uri.path().to_owned();
         let (headers, at) = (head.headers.clone(), Instant::now());
-        let record = Recorded { path, model: model.to_owned(), headers, body: body.clone(), at };
+        let record =
+            Recorded { path, model: model.to_owned(), headers, raw: raw.clone(), body: body.clone(), at };
         lock(&state.log.requests).push(record);
     }
     let base = scripted.unwrap_or_else(|| prepared.knobs.clone());

@@ -1,5 +1,6 @@
 //! What the stand-in has seen: requests, open streams, clients that went away.
 
+use bytes::Bytes;
 use hyper::HeaderMap;
 use serde_json::Value;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,6 +16,8 @@ pub struct Recorded {
     pub model: String,
     /// The headers.
     pub headers: HeaderMap,
+    /// The body, byte for byte.
+    pub raw: Bytes,
     /// The body; `null` where it was not JSON.
     pub body: Value,
     /// When its body was complete.
@@ -37,6 +40,7 @@ pub struct Dropped {
 pub(super) struct Log {
     pub requests: Mutex<Vec<Recorded>>,
     pub calls: AtomicUsize,
+    pub connections: AtomicUsize,
     pub open: AtomicUsize,
     pub dropped: Mutex<Vec<Dropped>>,
 }

@@ -73,6 +73,11 @@ impl Standin {
         self.state.log.calls.load(Ordering::SeqCst)
     }
 
+    /// How many connections there were: a client that pools them needs few.
+    pub fn connections(&self) -> usize {
+        self.state.log.connections.load(Ordering::SeqCst)
+    }
+
     /// How many replies are being sent now.
     pub fn open(&self) -> usize {
         self.state.log.open.load(Ordering::SeqCst)
@@ -129,6 +134,7 @@ async fn accept(listener: TcpListener, state: Arc<State>) {
     loop {
         let Ok((socket, _)) = listener.accept().await else { continue };
         while connections.try_join_next().is_some() {}
+        state.log.connections.fetch_add(1, Ordering::SeqCst);
         let _ = socket.set_nodelay(true);
         let state = Arc::clone(&state);
         let service = service_fn(move |request| {
