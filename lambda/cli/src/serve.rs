@@ -141,8 +141,8 @@ fn index(options: &ServeOptions) -> Result<Arc<LocalIndex>, String> {
     let Some(dir) = &options.documents else {
         return Ok(Arc::new(LocalIndex::from_embedded(&OWN_DOCUMENTS)));
     };
-    let index = Arc::new(LocalIndex::from_dir(dir.clone()).map_err(|error| error.message)?);
-    LocalIndex::watch(&index, Duration::from_secs(2));
+    let index = Arc::new(LocalIndex::from_dir(dir.clone()).map_err(|error| format!("--documents {} cannot be read: {error}.", dir.display()))?);
+    index.clone().watch(Duration::from_secs(2));
     Ok(index)
 }
 
@@ -187,7 +187,8 @@ async fn sweep(store: Arc<Store>) {
 }
 
 fn greet(address: &str, gateway: &Gateway) {
-    let shown = gateway.menu().default_id();
+    let menu = gateway.menu();
+    let shown = menu.default_id();
     say(&format!("listening on http://{address}"));
     say(&format!(
         "  curl -s http://{address}/{shown} -d '{{\"prompt\":\"What does the answer cache do?\"}}'"

@@ -1,1 +1,3 @@
-//! Test support.
+//! Test support: stand-ins that speak the wire formats of the services the gateway uses.
+
+pub mod bedrock;

@@ -1,6 +1,10 @@
 //! The room of the models: one trait, Amazon Bedrock and the embedded ones beside it.
 
+#[cfg(feature = "aws")]
+pub mod bedrock;
 pub mod catalog;
+#[cfg(feature = "aws")]
+pub mod convert;
 #[cfg(feature = "embedded")]
 pub mod embedding;
 #[cfg(feature = "embedded")]

@@ -1,0 +1,103 @@
+//! Amazon Bedrock: answers by `ConverseStream`, embeddings by `InvokeModel`.
+//!
+//! One try, no retries: whether another may follow is the engine's to say. Every wait has a limit,
+//! because the SDK has none on a stream.
+
+mod failure;
+mod reader;
+mod setup;
+
+pub use self::setup::http_client;
+
+use super::convert;
+use super::convert::embedding::EmbeddingShape;
+use super::{Ask, Embedder, Embedding, Model, Parts};
+use crate::error::Error;
+use aws_sdk_bedrockruntime::Client;
+use aws_sdk_bedrockruntime::config::http::HttpRequest;
+use aws_sdk_bedrockruntime::operation::converse_stream::builders::ConverseStreamFluentBuilder;
+use aws_sdk_bedrockruntime::operation::converse_stream::{ConverseStreamInput, ConverseStreamOutput};
+use aws_sdk_bedrockruntime::primitives::Blob;
+use aws_smithy_types::body::SdkBody;
+use futures_util::future::BoxFuture;
+use serde_json::Value;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long a model may be silent, unless the one who builds the adapter says otherwise.
+pub const IDLE: Duration = Duration::from_secs(60);
+
+/// The adapter. Cheap to clone: the connections are shared.
+#[derive(Clone, Debug)]
+pub struct Bedrock {
+    client: Client,
+    idle: Duration,
+    shape: fn(&str) -> EmbeddingShape,
+}
+
+impl Bedrock {
+    /// The same adapter with the catalog's word on whose shape an embedding model speaks; without
+    /// it every one is taken for Titan.
+    pub fn with_embedding_shapes(self, shape: fn(&str) -> EmbeddingShape) -> Bedrock {
+        Bedrock { shape, ..self }
+    }
+}
+
+impl Model for Bedrock {
+    fn ask(&self, ask: Ask) -> BoxFuture<'static, Result<Parts, Error>> {
+        let (client, idle) = (self.client.clone(), self.idle);
+        Box::pin(async move {
+            let call = call(&client, convert::request(ask)?);
+            let sent = timeout(idle, send(call)).await.map_err(|_| failure::silent(idle))?;
+            Ok(reader::parts(sent?.stream, idle))
+        })
+    }
+}
+
+impl Embedder for Bedrock {
+    fn embed(&self, invoke_id: String, text: String) -> BoxFuture<'static, Result<Embedding, Error>> {
+        let (client, idle, shape) = (self.client.clone(), self.idle, (self.shape)(&invoke_id));
+        Box::pin(async move {
+            let call = client
+                .invoke_model()
+                .model_id(invoke_id)
+                .content_type("application/json")
+                .accept("application/json")
+                .body(Blob::new(shape.body(&text)));
+            let reply = timeout(idle, call.send()).await.map_err(|_| failure::silent(idle))?;
+            shape.read(reply.map_err(failure::of_call)?.body.as_ref(), &text)
+        })
+    }
+}
+
+fn call(client: &Client, input: ConverseStreamInput) -> ConverseStreamFluentBuilder {
+    client
+        .converse_stream()
+        .set_model_id(input.model_id)
+        .set_messages(input.messages)
+        .set_system(input.system)
+        .set_inference_config(input.inference_config)
+        .set_tool_config(input.tool_config)
+        .set_additional_model_request_fields(input.additional_model_request_fields)
+        .set_output_config(input.output_config)
+}
+
+/// Sends a call. The SDK keeps a tool's schema in a hash map and so writes its keys in another
+/// order each time; the provider's prompt cache begins with the tools and would never be hit.
+async fn send(call: ConverseStreamFluentBuilder) -> Result<ConverseStreamOutput, Error> {
+    let sent = match call.get_tool_config() {
+        Some(_) => call.customize().mutate_request(sort_keys).send().await,
+        None => call.send().await,
+    };
+    sent.map_err(failure::of_call)
+}
+
+/// Writes the body again with its keys in order; a body that is not JSON is left as it is.
+fn sort_keys(request: &mut HttpRequest) {
+    let body = request.body().bytes().and_then(|body| serde_json::from_slice::<Value>(body).ok());
+    if let Some(body) = body {
+        let body = body.to_string();
+        request.headers_mut().insert("content-length", body.len().to_string());
+        *request.body_mut() = SdkBody::from(body);
+    }
+}

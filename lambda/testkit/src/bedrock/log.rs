@@ -1,0 +1,88 @@
+//! What the stand-in has seen: requests, open streams, clients that went away.
+
+use bytes::Bytes;
+use hyper::HeaderMap;
+use serde_json::Value;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// A request as it came in.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    /// The path, as sent.
+    pub path: String,
+    /// The model id, percent-decoded.
+    pub model: String,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body, byte for byte.
+    pub raw: Bytes,
+    /// The body; `null` where it was not JSON.
+    pub body: Value,
+    /// When its body was complete.
+    pub at: Instant,
+}
+
+/// A stream whose client went away before its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dropped {
+    /// The model id.
+    pub model: String,
+    /// How many pieces had been handed to the connection.
+    pub sent: usize,
+    /// When it was noticed.
+    pub at: Instant,
+}
+
+/// The counters and lists behind a stand-in.
+#[derive(Default)]
+pub(super) struct Log {
+    pub requests: Mutex<Vec<Recorded>>,
+    pub calls: AtomicUsize,
+    pub connections: AtomicUsize,
+    pub open: AtomicUsize,
+    pub dropped: Mutex<Vec<Dropped>>,
+}
+
+/// Locks, whatever a panicking test has left behind.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A stream that is open as long as this lives; dropped unfinished, its client went away.
+pub(super) struct Open {
+    log: Arc<Log>,
+    model: String,
+    sent: usize,
+    finished: bool,
+}
+
+impl Open {
+    pub(super) fn new(log: Arc<Log>, model: String) -> Open {
+        log.open.fetch_add(1, Ordering::SeqCst);
+        Open { log, model, sent: 0, finished: false }
+    }
+
+    /// One more piece was handed to the connection.
+    pub(super) fn sent(mut self) -> Open {
+        self.sent += 1;
+        self
+    }
+
+    /// The stand-in itself ends it.
+    pub(super) fn finish(mut self) {
+        self.finished = true;
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if !self.finished {
+            let dropped =
+                Dropped { model: std::mem::take(&mut self.model), sent: self.sent, at: Instant::now() };
+            lock(&self.log.dropped).push(dropped);
+        }
+        self.log.open.fetch_sub(1, Ordering::SeqCst);
+    }
+}
