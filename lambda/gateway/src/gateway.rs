@@ -116,7 +116,7 @@ impl Gateway {
             }
         }
         let end = self.lead(&request, &plan, &reply).await;
-        telemetry::replied(&request, &plan, &reply, &end);
+        telemetry::replied(&request, &plan, self.stands_in.is_some(), &reply, &end);
         // Whoever looks for the reply finds it here or, from now on, in the store.
         self.live.remove(&reply);
         reply.end(end);

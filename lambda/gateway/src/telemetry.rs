@@ -9,7 +9,7 @@ use crate::reply::Reply;
 use std::time::Duration;
 
 /// A reply has its terminal.
-pub fn replied(request: &Request, plan: &Plan, reply: &Reply, end: &Event) {
+pub fn replied(request: &Request, plan: &Plan, stands_in: bool, reply: &Reply, end: &Event) {
     let (outcome, usage, detail) = match end {
         Event::Failed { error, usage } => (error.kind.code(), usage, error.detail.as_deref()),
         Event::Completed { stop_reason, usage } => (stop_reason.as_str(), usage, None),
@@ -30,7 +30,8 @@ pub fn replied(request: &Request, plan: &Plan, reply: &Reply, end: &Event) {
         total_ms = ms("total"),
         input_tokens = usage.input_tokens,
         output_tokens = usage.output_tokens,
-        cost_usd = plan.choice.cost(usage),
+        // A local model that stands in for another costs nothing.
+        cost_usd = if stands_in { 0.0 } else { plan.choice.cost(usage) },
         "reply"
     );
     let ours = matches!(end, Event::Failed { error, .. } if error.kind == Kind::Internal);
