@@ -89,13 +89,13 @@ fn answer(question: &str, passages: &[Passage]) -> String {
     answer
 }
 
-/// Sentences follow each other, a gap between them shows, code stands by itself.
+/// Sentences follow each other, a gap between them shows, blocks stand by themselves.
 fn joined(quotes: &[Quote]) -> String {
     let mut text = String::new();
     let mut before: Option<&Quote> = None;
     for quote in quotes {
         if let Some(before) = before {
-            let alone = quote.is_code || before.is_code;
+            let alone = quote.is_block || before.is_block;
             let follows = quote.position == before.position + 1;
             text.push_str(if alone {
                 "\n\n"

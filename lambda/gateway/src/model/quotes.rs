@@ -20,8 +20,8 @@ pub struct Quote {
     pub position: usize,
     /// As it stands there, line breaks inside a sentence made spaces.
     pub text: String,
-    /// A code fence.
-    pub is_code: bool,
+    /// It keeps its own lines: a code fence or a table's row.
+    pub is_block: bool,
 }
 
 /// At most `most` quotes for the question, in the order of the passages and their texts. None
@@ -95,14 +95,19 @@ fn quotes(passage: usize, text: &str) -> Vec<Quote> {
                 }
             }
             found.push((code, true));
+        } else if line.starts_with('|') && !is_rule(line) {
+            found.push((line.to_owned(), true));
         } else if !is_heading && !is_rule(line) {
-            paragraph.push_str(line);
+            // The mark of a list item says nothing outside its list.
+            paragraph.push_str(
+                line.strip_prefix(['-', '*', '+']).filter(|rest| rest.starts_with(' ')).unwrap_or(line),
+            );
             paragraph.push(' ');
         }
     }
     found.extend(sentences(&paragraph));
     let numbered = found.into_iter().enumerate();
-    numbered.map(|(position, (text, is_code))| Quote { passage, position, text, is_code }).collect()
+    numbered.map(|(position, (text, is_block))| Quote { passage, position, text, is_block }).collect()
 }
 
 /// A list item or a table row.
@@ -164,7 +169,7 @@ mod tests {
         );
         check(
             "Title\n=====\n- first. Item\n- second\n1. third",
-            &["Title", "- first.", "Item", "- second", "1. third"],
+            &["Title", "first.", "Item", "second", "1. third"],
         );
         check(
             "Run:\n```sh\n# comment\nrun. It\n```\nDone.",

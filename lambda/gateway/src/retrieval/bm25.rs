@@ -30,6 +30,9 @@ use tokio::task::JoinHandle;
 /// A longer query is searched on a thread that may block: taking its words apart takes a while.
 const INLINE_QUERY: usize = 16 * 1024;
 
+/// How often the title counts as text: a heading says once what its whole passage is about.
+const TITLE_WEIGHT: usize = 2;
+
 /// BM25 over passages of text and Markdown documents.
 #[derive(Debug)]
 pub struct LocalIndex {
@@ -176,8 +179,10 @@ impl Index {
             places.extend((0..document.passages.len() as u32).map(|passage| (number, passage)));
         }
         let passages = documents.iter().flat_map(|document| &document.passages);
-        // The title counts as text: a heading says what its passage is about, once for all.
-        let texts = passages.map(|passage| format!("{}\n{}", passage.source.title, passage.text));
+        let texts = passages.map(|passage| {
+            let title = format!("{}\n", passage.source.title);
+            title.repeat(TITLE_WEIGHT) + &passage.text
+        });
         let ranking = Ranking::new(texts);
         let snapshot = snapshot(&documents);
         Index { documents, places, ranking, snapshot }

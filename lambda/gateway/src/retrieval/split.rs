@@ -1,6 +1,6 @@
 //! Documents cut into passages: Markdown along its headings, plain text along its blank lines.
 //!
-//! A passage is a run of whole lines of about [`SIZE`] characters. Markdown is read only as far as
+//! A passage is a run of whole lines of about 1,200 characters. Markdown is read only as far as
 //! cutting needs it: headings, and code fences, in which `#` begins a comment and not a heading.
 //! A Markdown parser would know much more and earn none of it here.
 

@@ -177,7 +177,7 @@ impl Entry {
         (sampling, dropped)
     }
 
-    /// What these tokens cost in USD, at the list price. [`Choice::cost`] knows the profile too.
+    /// What these tokens cost in USD, at the list price. `Choice::cost` knows the profile too.
     pub fn cost(&self, usage: &Usage) -> f64 {
         let prompt = usage.input_tokens + usage.cache_read_input_tokens + usage.cache_write_input_tokens;
         match &self.long_prompt {
