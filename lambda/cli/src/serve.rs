@@ -141,7 +141,10 @@ fn index(options: &ServeOptions) -> Result<Arc<LocalIndex>, String> {
     let Some(dir) = &options.documents else {
         return Ok(Arc::new(LocalIndex::from_embedded(&OWN_DOCUMENTS)));
     };
-    let index = Arc::new(LocalIndex::from_dir(dir.clone()).map_err(|error| format!("--documents {} cannot be read: {error}.", dir.display()))?);
+    let index = Arc::new(
+        LocalIndex::from_dir(dir.clone())
+            .map_err(|error| format!("--documents {} cannot be read: {error}.", dir.display()))?,
+    );
     index.clone().watch(Duration::from_secs(2));
     Ok(index)
 }

@@ -23,19 +23,20 @@ impl Gateway {
         })
     }
 
-    pub(crate) fn cache_key(
-        &self,
-        request: &Request,
-        plan: &Plan,
-        snapshot: &str,
-        history: &[Turn],
-    ) -> Option<String> {
+    pub(crate) fn cache_key(&self, request: &Request, plan: &Plan, history: &[Turn]) -> Option<String> {
         if !self.settings.answer_cache || !history.is_empty() {
             return None;
         }
         let scope = (!self.settings.cache_shared).then_some(request.caller.0.as_str());
+        let snapshot = self.retrieval.as_ref().map(|retrieval| retrieval.snapshot()).unwrap_or_default();
         let model = format!("{}/{}", self.stands_in.unwrap_or_default(), plan.choice.invoke_id);
-        Some(cache_key::learned(&Asked { request, scope, model: &model, sampling: &plan.sampling, snapshot }))
+        Some(cache_key::learned(&Asked {
+            request,
+            scope,
+            model: &model,
+            sampling: &plan.sampling,
+            snapshot: &snapshot,
+        }))
     }
 
     pub(crate) async fn asked_before(

@@ -40,10 +40,12 @@ impl Drop for Place {
     }
 }
 
+type Shared = (Arc<Log>, Weak<Place>);
+
 /// The flights that identical questions share, by cache key.
 #[derive(Default)]
 pub struct Flights {
-    shared: Mutex<HashMap<String, (Arc<Log>, Weak<Place>)>>,
+    shared: Mutex<HashMap<String, Shared>>,
     started: AtomicU64,
 }
 

@@ -90,6 +90,10 @@ impl Keeper {
     /// # Errors
     /// The store's; nothing was written then.
     pub async fn finish(&self, done: Done<'_>) -> Result<Event, crate::error::Error> {
+        // What failed before it began, under an id of our own making, nobody can ask for again.
+        if done.all.is_empty() && self.fingerprint.is_none() && matches!(done.end, Event::Failed { .. }) {
+            return Ok(done.end.clone());
+        }
         let turn = self.turn(&done);
         let stored = done.learned.as_ref().map(|(_, stop_reason)| StoredAnswer {
             deltas: condense(done.all),

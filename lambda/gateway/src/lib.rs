@@ -2,7 +2,7 @@
 //! by [`gateway::Gateway::answer`], and goes out of the same door as [`chat::Event`]s.
 //!
 //! The rooms behind the engine are [`store`], [`retrieval`], [`model`] and [`queue`]; none of them
-//! knows another. [`gateway::Gateway`] is the one place that knows their order.
+//! knows another. [`run`] is the one place that knows their order.
 
 pub mod blocks;
 pub mod cache_key;
@@ -23,6 +23,7 @@ pub mod queue;
 pub mod recall;
 pub mod reply;
 pub mod retrieval;
+pub mod run;
 pub mod store;
 pub mod telemetry;
 pub mod words;

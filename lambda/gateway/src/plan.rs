@@ -45,7 +45,9 @@ impl Plan {
         let mut sampling = request.sampling.clone();
         sampling.max_tokens = sampling.max_tokens.or(Some(settings.default_max_tokens));
         sampling.temperature = sampling.temperature.or(settings.default_temp);
-        let (sampling, dropped) = choice.entry.fit(sampling);
+        // What the caller never sent is left out silently.
+        let (_, dropped) = choice.entry.fit(request.sampling.clone());
+        let (sampling, _) = choice.entry.fit(sampling);
         let mut ignored = request.ignored.clone();
         ignored.extend(dropped);
         let size = request.messages.iter().map(message_tokens).sum::<u64>()
@@ -83,7 +85,7 @@ impl Plan {
         }
         let left = self.room().saturating_sub(own.iter().map(message_tokens).sum());
         let kept = fit(history, left);
-        let mut messages: Vec<Message> = kept.iter().flat_map(|turn| turn_messages(turn)).collect();
+        let mut messages: Vec<Message> = kept.iter().flat_map(turn_messages).collect();
         let stored_messages = messages.len();
         messages.extend(own);
         let ask = Ask {
@@ -250,7 +252,14 @@ mod tests {
     fn plan(request: &Request, settings: &[(&str, &str)]) -> Result<Plan, Error> {
         let vars = settings.iter().map(|(name, value)| (name.to_string(), value.to_string()));
         let settings = Settings::from_vars(vars).unwrap();
-        Plan::new(&Catalog::load().unwrap(), &settings, "local.extractive", request)
+        Plan::new(
+            Menu {
+                catalog: &Catalog::load().unwrap(),
+                settings: &settings,
+                stands_in: Some("local.extractive"),
+            },
+            request,
+        )
     }
 
     #[test]

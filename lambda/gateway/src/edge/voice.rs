@@ -127,7 +127,7 @@ mod tests {
         #[test]
         fn pieces_keep_every_character_and_the_limit(text in "[\\x00-\\x7fäé日]{0,400}") {
             let pieces = cut(&text, 50);
-            prop_assert_eq!(pieces.concat(), text);
+            prop_assert_eq!(pieces.concat(), text.as_str());
             for piece in pieces {
                 prop_assert_eq!(serde_json::to_string(piece).unwrap().len(), escaped_len(piece) + 2);
                 prop_assert!(escaped_len(piece) <= 50);
