@@ -1,29 +1,21 @@
 //! The Bedrock adapter against the stand-in: real HTTP, real frames, every way it can fail.
 
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_bedrockruntime::config::{Credentials, SharedCredentialsProvider};
+#![cfg(feature = "aws")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
+
+mod support;
+
 use futures_util::StreamExt;
 use gateway::chat::{Delta, Message, Role, StopReason, Tool, Usage};
 use gateway::error::{Error, Kind};
-use gateway::model::bedrock::Bedrock;
 use gateway::model::convert::embedding::EmbeddingShape;
 use gateway::model::{Ask, Embedder, Model, Part, Parts};
 use serde_json::json;
 use std::time::{Duration, Instant};
+use support::adapter;
 use testkit::bedrock::{Failure, Fault, Knobs, Reasoning, Standin, TokenUsage, ToolCall};
 
 const IDLE: Duration = Duration::from_secs(5);
-
-fn adapter(standin: &Standin, idle: Duration) -> Bedrock {
-    let credentials = Credentials::new("AKIDEXAMPLE", "secret", None, None, "test");
-    let config = SdkConfig::builder()
-        .behavior_version(BehaviorVersion::v2026_01_12())
-        .region(Region::new("us-east-1"))
-        .credentials_provider(SharedCredentialsProvider::new(credentials))
-        .endpoint_url(standin.url())
-        .build();
-    Bedrock::new(&config, idle)
-}
 
 fn ask(text: &str) -> Ask {
     Ask {
