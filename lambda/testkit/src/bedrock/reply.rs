@@ -121,6 +121,18 @@ mod tests {
     }
 
     #[test]
+    fn a_whole_answer_has_the_shape_of_converse() {
+        let knobs = Knobs { text: Some("two words".into()), ..Knobs::default() };
+        let expected = json!({
+            "output": { "message": { "role": "assistant", "content": [{ "text": "two words" }] } },
+            "stopReason": "end_turn",
+            "usage": { "inputTokens": 1, "outputTokens": 2, "totalTokens": 3 },
+            "metrics": { "latencyMs": 1 },
+        });
+        assert_eq!(Reply::of(&knobs, "why?").converse(&knobs), expected);
+    }
+
+    #[test]
     fn texts_that_share_words_are_nearer() {
         let near =
             |a: &str, b: &str| -> f32 { vector(a, 256).iter().zip(vector(b, 256)).map(|(x, y)| x * y).sum() };
