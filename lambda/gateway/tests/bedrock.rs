@@ -1,41 +1,20 @@
 //! The Bedrock adapter against the stand-in: real HTTP, real frames, every way it can fail.
 
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_bedrockruntime::config::{Credentials, SharedCredentialsProvider};
-use futures_util::StreamExt;
-use gateway::chat::{Delta, Message, Role, StopReason, Tool, Usage};
+#![cfg(feature = "aws")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
+
+mod support;
+
+use gateway::chat::{Delta, StopReason, Usage};
 use gateway::error::{Error, Kind};
-use gateway::model::bedrock::Bedrock;
 use gateway::model::convert::embedding::EmbeddingShape;
-use gateway::model::{Ask, Embedder, Model, Part, Parts};
+use gateway::model::{Embedder, Model, Part};
 use serde_json::json;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use support::{adapter, all, ask, poll_until};
 use testkit::bedrock::{Failure, Fault, Knobs, Reasoning, Standin, TokenUsage, ToolCall};
 
 const IDLE: Duration = Duration::from_secs(5);
-
-fn adapter(standin: &Standin, idle: Duration) -> Bedrock {
-    let credentials = Credentials::new("AKIDEXAMPLE", "secret", None, None, "test");
-    let config = SdkConfig::builder()
-        .behavior_version(BehaviorVersion::v2026_01_12())
-        .region(Region::new("us-east-1"))
-        .credentials_provider(SharedCredentialsProvider::new(credentials))
-        .endpoint_url(standin.url())
-        .build();
-    Bedrock::new(&config, idle)
-}
-
-fn ask(text: &str) -> Ask {
-    Ask {
-        invoke_id: "test.model-v1:0".to_owned(),
-        messages: vec![Message::text(Role::User, text)],
-        ..Ask::default()
-    }
-}
-
-async fn all(parts: Parts) -> Vec<Result<Part, Error>> {
-    parts.collect().await
-}
 
 /// What the adapter makes of one answer given so.
 async fn answer(knobs: Knobs) -> Vec<Result<Part, Error>> {
@@ -63,14 +42,6 @@ async fn breaks_with(fault: Fault, kind: Kind) -> Error {
     assert_eq!(error.kind, kind, "{error}");
     assert!(error.detail.is_some());
     error
-}
-
-async fn poll_until(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(5);
-    while !condition() {
-        assert!(Instant::now() < deadline, "waited in vain until {what}");
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
 }
 
 #[tokio::test]
@@ -276,83 +247,6 @@ async fn an_answer_whose_counts_never_come_is_still_whole() {
 }
 
 #[tokio::test]
-async fn dropping_the_parts_stops_the_generation_at_once() {
-    let standin = Standin::start().await;
-    standin.set(Knobs { tokens: Some(99), gap_ms: 20_000, ..Knobs::default() });
-    let mut parts = adapter(&standin, IDLE).ask(ask("why?")).await.unwrap();
-    assert!(parts.next().await.is_some());
-    assert_eq!((standin.open(), standin.dropped().len()), (1, 0));
-    let dropped = Instant::now();
-    drop(parts);
-    poll_until("the stream is dropped", || standin.open() == 0).await;
-    let noticed = standin.dropped()[0].at;
-    assert!(noticed - dropped < Duration::from_millis(250), "{:?}", noticed - dropped);
-}
-
-#[tokio::test]
-async fn dropping_the_call_closes_its_connection() {
-    let standin = Standin::start().await;
-    standin.set(Knobs { head_ms: 20_000, ..Knobs::default() });
-    let call = tokio::spawn(adapter(&standin, IDLE).ask(ask("why?")));
-    poll_until("the call has come in", || standin.open() == 1).await;
-    call.abort();
-    poll_until("the call is dropped", || standin.dropped().len() == 1).await;
-}
-
-#[tokio::test]
-async fn answers_read_to_their_end_share_a_connection() {
-    let standin = Standin::start().await;
-    let bedrock = adapter(&standin, IDLE);
-    for knobs in [Knobs::default(), Knobs { gap_ms: 1, ..Knobs::default() }, Knobs::default()] {
-        standin.set(knobs);
-        all(bedrock.ask(ask("why?")).await.unwrap()).await;
-    }
-    assert_eq!((standin.calls(), standin.connections()), (3, 1));
-}
-
-#[tokio::test]
-async fn a_gateway_without_a_bedrock_to_reach_is_unavailable() {
-    let standin = Standin::start().await;
-    let bedrock = adapter(&standin, IDLE);
-    drop(standin);
-    let refused = async || bedrock.ask(ask("why?")).await.err().map(|error| error.kind);
-    let deadline = Instant::now() + IDLE;
-    // The listener closes a moment after the stand-in is dropped.
-    while refused().await != Some(Kind::Unavailable) {
-        assert!(Instant::now() < deadline);
-    }
-}
-
-#[tokio::test]
-async fn a_call_is_signed_for_bedrock_in_its_region() {
-    let standin = Standin::start().await;
-    all(adapter(&standin, IDLE).ask(ask("why?")).await.unwrap()).await;
-    let request = &standin.requests()[0];
-    let authorization = request.headers["authorization"].to_str().unwrap();
-    assert!(authorization.starts_with("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/"), "{authorization}");
-    assert!(authorization.contains("/us-east-1/bedrock/aws4_request"), "{authorization}");
-    assert_eq!(
-        (request.model.as_str(), request.path.as_str()),
-        ("test.model-v1:0", "/model/test.model-v1%3A0/converse-stream")
-    );
-}
-
-#[tokio::test]
-async fn the_same_tools_are_the_same_bytes_for_the_prompt_cache() {
-    let standin = Standin::start().await;
-    let properties: serde_json::Map<_, _> =
-        (0..20).map(|n| (format!("p{n}"), json!({ "type": "string" }))).collect();
-    let schema = json!({ "type": "object", "properties": properties });
-    let tools = vec![Tool { name: "look_up".into(), description: None, schema }];
-    for _ in 0..3 {
-        all(adapter(&standin, IDLE).ask(Ask { tools: tools.clone(), ..ask("why?") }).await.unwrap()).await;
-    }
-    let requests = standin.requests();
-    assert!(requests.iter().all(|request| request.raw == requests[0].raw));
-    assert_eq!(requests[0].body["toolConfig"]["tools"][0]["toolSpec"]["name"], "look_up");
-}
-
-#[tokio::test]
 async fn a_text_is_embedded_in_the_shape_that_its_model_speaks() {
     let standin = Standin::start().await;
     let shapes = |id: &str| if id == "test.c" { EmbeddingShape::Cohere } else { EmbeddingShape::Titan };
@@ -377,4 +271,23 @@ async fn a_directive_in_the_prompt_steers_its_own_request_only() {
     assert_eq!(parts[..2], [Ok(Part::Delta(Delta::text("token0 "))), Ok(Part::Stop(StopReason::MaxTokens))]);
     let parts = all(bedrock.ask(ask("why?")).await.unwrap()).await;
     assert_eq!(parts[0], Ok(Part::Delta(Delta::text("[stand-in] "))));
+}
+
+#[tokio::test]
+async fn a_directive_is_throttled_by_its_own_count_and_a_script_is_played_once() {
+    let standin = Standin::start().await;
+    let bedrock = adapter(&standin, IDLE);
+    let throttled = r#"go @standin{"throttle":2,"retry_after":1}"#;
+    for (text, kind) in [
+        (throttled, Some(Kind::Throttled)),
+        ("why?", None),
+        (throttled, Some(Kind::Throttled)),
+        (throttled, None),
+    ] {
+        assert_eq!(bedrock.ask(ask(text)).await.err().map(|error| error.kind), kind);
+    }
+    let failure = Some(Failure::new("ServiceUnavailableException", 503, "away"));
+    standin.script([Knobs { error: failure, ..Knobs::default() }]);
+    assert_eq!(bedrock.ask(ask("why?")).await.err().map(|error| error.kind), Some(Kind::Unavailable));
+    assert!(bedrock.ask(ask("why?")).await.is_ok());
 }

@@ -1,6 +1,13 @@
 //! `Bedrock::load` reads the environment, so each case here runs this test binary once more in an
 //! environment of its own.
 
+#![cfg(feature = "aws")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers fail as tests do; a child reports by printing"
+)]
+
 use futures_util::StreamExt;
 use gateway::chat::{Message, Role};
 use gateway::model::bedrock::Bedrock;

@@ -1,11 +1,14 @@
 //! What goes to Bedrock, byte by byte of JSON: one file a case in `tests/golden/`, an ask and the
 //! Converse body that it must become, read where it comes out: at the stand-in.
 
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_bedrockruntime::config::{Credentials, SharedCredentialsProvider};
+#![cfg(feature = "aws")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod support;
+
 use gateway::chat::{Message, Sampling, Tool, ToolChoice};
 use gateway::error::Kind;
-use gateway::model::bedrock::{Bedrock, IDLE};
+use gateway::model::bedrock::IDLE;
 use gateway::model::convert;
 use gateway::model::{Ask, Model};
 use serde::Deserialize;
@@ -57,14 +60,7 @@ impl From<Written> for Ask {
 #[tokio::test]
 async fn every_ask_becomes_the_converse_request_beside_it() {
     let standin = Standin::start().await;
-    let credentials = Credentials::new("AKIDEXAMPLE", "secret", None, None, "test");
-    let config = SdkConfig::builder()
-        .behavior_version(BehaviorVersion::v2026_01_12())
-        .region(Region::new("us-east-1"))
-        .credentials_provider(SharedCredentialsProvider::new(credentials))
-        .endpoint_url(standin.url())
-        .build();
-    let bedrock = Bedrock::new(&config, IDLE);
+    let bedrock = support::adapter(&standin, IDLE);
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let mut files: Vec<_> = folder.read_dir().unwrap().map(|file| file.unwrap().path()).collect();
     files.sort();

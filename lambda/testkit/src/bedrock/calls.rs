@@ -1,6 +1,6 @@
 //! One request, from its bytes to its response.
 
-use super::knobs::{Failure, Knobs};
+use super::knobs::{DIRECTIVE, Failure, Knobs};
 use super::log::{Open, Recorded, lock};
 use super::reply::{self, Reply};
 use super::server::State;
@@ -55,10 +55,11 @@ struct Call {
 /// Reads a request, records it, and refuses it where the knobs say so.
 async fn call(state: &State, head: &Parts, body: &Bytes, model: &str) -> Result<Call, Response<Body>> {
     let prepared = Arc::clone(&lock(&state.prepared));
+    let in_stream = head.uri.path().ends_with("/converse-stream");
     let scripted = lock(&state.script).pop_front();
     let forgetful = state.forgetful.load(Ordering::SeqCst);
-    let directed = body.windows(9).any(|window| window == b"@standin{");
-    if forgetful && !directed && scripted.is_none() && prepared.stream.is_some() {
+    let directed = body.windows(DIRECTIVE.len()).any(|window| window == DIRECTIVE.as_bytes());
+    if in_stream && forgetful && !directed && scripted.is_none() && prepared.stream.is_some() {
         let knobs = prepared.knobs.clone();
         refuse(state, &knobs, "").await?;
         return Ok(Call { knobs, body: Value::Null, stream: prepared.stream.clone() });

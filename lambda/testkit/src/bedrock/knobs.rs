@@ -167,7 +167,7 @@ pub struct TokenUsage {
 }
 
 /// What introduces a directive in a prompt.
-const DIRECTIVE: &str = "@standin{";
+pub(super) const DIRECTIVE: &str = "@standin{";
 
 impl Knobs {
     /// These knobs with a directive of the prompt laid over them, or `None` where there is none.

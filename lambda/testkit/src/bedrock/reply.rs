@@ -1,6 +1,6 @@
 //! What is answered: derived from the knobs and the request, the same for the same request.
 
-use super::knobs::{Knobs, TokenUsage};
+use super::knobs::{DIRECTIVE, Knobs, TokenUsage};
 use serde_json::{Value, json};
 
 /// What stands before an echoed question.
@@ -66,13 +66,15 @@ pub(super) fn embedding(body: &Value) -> Option<Value> {
     Some(json!({ "id": "standin", "response_type": kind, "texts": texts, "embeddings": embeddings }))
 }
 
-/// The text of the last user message of a Converse request.
+/// The question of a Converse request: in its last user message the text that carries a
+/// directive, since a gateway may add texts of its own, else the last one.
 pub(super) fn question(body: &Value) -> &str {
     let messages = body["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
     let last = messages.iter().rev().find(|message| message["role"] == "user");
     let blocks =
         last.and_then(|message| message["content"].as_array()).map(Vec::as_slice).unwrap_or_default();
-    blocks.iter().rev().find_map(|block| block["text"].as_str()).unwrap_or_default()
+    let mut texts = blocks.iter().rev().filter_map(|block| block["text"].as_str());
+    texts.clone().find(|text| text.contains(DIRECTIVE)).or_else(|| texts.next()).unwrap_or_default()
 }
 
 /// Cuts a text into tokens: a word with the white space that follows it.
@@ -116,6 +118,18 @@ mod tests {
     fn the_question_is_echoed_behind_a_marker() {
         let reply = Reply::of(&Knobs::default(), "why is  it?");
         assert_eq!(reply.tokens.concat(), "[stand-in] why is  it?");
+    }
+
+    #[test]
+    fn a_whole_answer_has_the_shape_of_converse() {
+        let knobs = Knobs { text: Some("two words".into()), ..Knobs::default() };
+        let expected = json!({
+            "output": { "message": { "role": "assistant", "content": [{ "text": "two words" }] } },
+            "stopReason": "end_turn",
+            "usage": { "inputTokens": 1, "outputTokens": 2, "totalTokens": 3 },
+            "metrics": { "latencyMs": 1 },
+        });
+        assert_eq!(Reply::of(&knobs, "why?").converse(&knobs), expected);
     }
 
     #[test]
