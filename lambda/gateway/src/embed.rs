@@ -6,8 +6,8 @@ use crate::edge::rest::SILENT_LIMIT;
 use crate::error::{Error, Kind};
 use crate::flight::past_deadline;
 use crate::gateway::Gateway;
-use crate::model::Embedding;
 use crate::model::catalog::LegacyShape;
+use crate::model::{EmbedAsk, Embedding};
 use crate::telemetry;
 use std::time::Instant;
 use tokio::time::timeout;
@@ -30,8 +30,11 @@ impl Gateway {
             return Err(Error::new(Kind::TooLarge, message));
         }
         let begun = Instant::now();
-        let embedding =
-            timeout(SILENT_LIMIT, self.embedder.embed(choice.invoke_id.clone(), text.to_owned())).await;
+        let Some(spec) = choice.entry.embedding else {
+            return Err(Error::invalid("model", "This is no embedding model."));
+        };
+        let ask = EmbedAsk { invoke_id: choice.invoke_id.clone(), body: spec.body, text: text.to_owned() };
+        let embedding = timeout(SILENT_LIMIT, self.embedder.embed(ask)).await;
         let embedding = embedding.map_err(|_| past_deadline())?;
         telemetry::embedded(caller, &choice.entry.id, begun.elapsed(), &embedding);
         embedding

@@ -7,8 +7,8 @@ mod support;
 
 use gateway::chat::{Delta, StopReason, Usage};
 use gateway::error::{Error, Kind};
-use gateway::model::convert::embedding::EmbeddingShape;
-use gateway::model::{Embedder, Model, Part};
+use gateway::model::catalog::EmbeddingBody;
+use gateway::model::{EmbedAsk, Embedder, Model, Part};
 use serde_json::json;
 use std::time::Duration;
 use support::{adapter, all, ask, poll_until};
@@ -249,16 +249,17 @@ async fn an_answer_whose_counts_never_come_is_still_whole() {
 #[tokio::test]
 async fn a_text_is_embedded_in_the_shape_that_its_model_speaks() {
     let standin = Standin::start().await;
-    let shapes = |id: &str| if id == "test.c" { EmbeddingShape::Cohere } else { EmbeddingShape::Titan };
-    let bedrock = adapter(&standin, IDLE).with_embedding_shapes(shapes);
-    let titan = bedrock.embed("test.t".into(), "two words".into()).await.unwrap();
+    let bedrock = adapter(&standin, IDLE);
+    let ask =
+        |invoke_id: &str, body| EmbedAsk { invoke_id: invoke_id.into(), body, text: "two words".into() };
+    let titan = bedrock.embed(ask("test.t", EmbeddingBody::Titan)).await.unwrap();
     assert_eq!((titan.vector.len(), titan.input_tokens), (1024, 2));
-    let cohere = bedrock.embed("test.c".into(), "two words".into()).await.unwrap();
+    let cohere = bedrock.embed(ask("test.c", EmbeddingBody::Cohere)).await.unwrap();
     assert_eq!(cohere.vector, titan.vector);
     assert_eq!(standin.requests()[1].body["input_type"], "search_query");
 
     standin.set(Knobs { throttle: 1, retry_after: Some(2), ..Knobs::default() });
-    let error = bedrock.embed("test.t".into(), "two words".into()).await.unwrap_err();
+    let error = bedrock.embed(ask("test.t", EmbeddingBody::Titan)).await.unwrap_err();
     assert_eq!((error.kind, error.retry_after), (Kind::Throttled, Some(Duration::from_secs(2))));
 }
 

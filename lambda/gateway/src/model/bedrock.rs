@@ -10,8 +10,7 @@ mod setup;
 pub use self::setup::http_client;
 
 use super::convert;
-use super::convert::embedding::EmbeddingShape;
-use super::{Ask, Embedder, Embedding, Model, Parts};
+use super::{Ask, EmbedAsk, Embedder, Embedding, Model, Parts};
 use crate::error::Error;
 use aws_sdk_bedrockruntime::Client;
 use aws_sdk_bedrockruntime::config::http::HttpRequest;
@@ -32,15 +31,6 @@ pub const IDLE: Duration = Duration::from_secs(60);
 pub struct Bedrock {
     client: Client,
     idle: Duration,
-    shape: fn(&str) -> EmbeddingShape,
-}
-
-impl Bedrock {
-    /// The same adapter with the catalog's word on whose shape an embedding model speaks; without
-    /// it every one is taken for Titan.
-    pub fn with_embedding_shapes(self, shape: fn(&str) -> EmbeddingShape) -> Bedrock {
-        Bedrock { shape, ..self }
-    }
 }
 
 impl Model for Bedrock {
@@ -55,17 +45,17 @@ impl Model for Bedrock {
 }
 
 impl Embedder for Bedrock {
-    fn embed(&self, invoke_id: String, text: String) -> BoxFuture<'static, Result<Embedding, Error>> {
-        let (client, idle, shape) = (self.client.clone(), self.idle, (self.shape)(&invoke_id));
+    fn embed(&self, ask: EmbedAsk) -> BoxFuture<'static, Result<Embedding, Error>> {
+        let (client, idle) = (self.client.clone(), self.idle);
         Box::pin(async move {
             let call = client
                 .invoke_model()
-                .model_id(invoke_id)
+                .model_id(ask.invoke_id)
                 .content_type("application/json")
                 .accept("application/json")
-                .body(Blob::new(shape.body(&text)));
+                .body(Blob::new(ask.body.body(&ask.text)?));
             let reply = timeout(idle, call.send()).await.map_err(|_| failure::silent(idle))?;
-            shape.read(reply.map_err(failure::of_call)?.body.as_ref(), &text)
+            ask.body.read(reply.map_err(failure::of_call)?.body.as_ref(), &ask.text)
         })
     }
 }

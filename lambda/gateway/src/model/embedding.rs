@@ -5,7 +5,7 @@
 //! an account can serve the embeddings door, index and compare; for meaning, use a model of
 //! Bedrock's. Vectors of this one and of any other do not compare.
 
-use super::{Embedder, Embedding};
+use super::{EmbedAsk, Embedder, Embedding};
 use crate::error::Error;
 use crate::words;
 use futures_util::future::{BoxFuture, FutureExt};
@@ -21,8 +21,8 @@ const TRIGRAM_WEIGHT: f32 = 0.3;
 pub struct HashedEmbedding;
 
 impl Embedder for HashedEmbedding {
-    fn embed(&self, _invoke_id: String, text: String) -> BoxFuture<'static, Result<Embedding, Error>> {
-        let embedding = Embedding { vector: vector(&text), input_tokens: words::count(&text) };
+    fn embed(&self, ask: EmbedAsk) -> BoxFuture<'static, Result<Embedding, Error>> {
+        let embedding = Embedding { vector: vector(&ask.text), input_tokens: words::count(&ask.text) };
         std::future::ready(Ok(embedding)).boxed()
     }
 }
@@ -72,6 +72,7 @@ fn hash(kind: char, feature: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::catalog::EmbeddingBody;
     use proptest::prelude::*;
 
     fn closeness(a: &str, b: &str) -> f32 {
@@ -97,7 +98,8 @@ mod tests {
 
     #[tokio::test]
     async fn it_counts_the_words() {
-        let embedding = HashedEmbedding.embed(String::new(), "two words".into()).await.unwrap();
+        let ask = EmbedAsk { invoke_id: String::new(), body: EmbeddingBody::Local, text: "two words".into() };
+        let embedding = HashedEmbedding.embed(ask).await.unwrap();
         assert_eq!((embedding.vector.len(), embedding.input_tokens), (256, 2));
     }
 

@@ -17,6 +17,7 @@ pub mod scripted;
 use crate::chat::{Delta, Message, Sampling, StopReason, Tool, ToolChoice, Usage};
 use crate::error::Error;
 use crate::retrieval::Passage;
+use catalog::EmbeddingBody;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use serde_json::Value;
@@ -79,8 +80,19 @@ pub struct Embedding {
     pub input_tokens: u64,
 }
 
+/// One text to embed.
+#[derive(Clone, Debug)]
+pub struct EmbedAsk {
+    /// The id to call.
+    pub invoke_id: String,
+    /// Whose request and response it speaks.
+    pub body: EmbeddingBody,
+    /// The text.
+    pub text: String,
+}
+
 /// A model that turns text into a vector.
 pub trait Embedder: Send + Sync {
-    /// Embeds one text with the model of this id.
-    fn embed(&self, invoke_id: String, text: String) -> BoxFuture<'static, Result<Embedding, Error>>;
+    /// Embeds one text.
+    fn embed(&self, ask: EmbedAsk) -> BoxFuture<'static, Result<Embedding, Error>>;
 }

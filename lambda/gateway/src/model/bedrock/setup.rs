@@ -2,7 +2,6 @@
 
 use super::{Bedrock, IDLE};
 use crate::error::{Error, Kind};
-use crate::model::convert::embedding::EmbeddingShape;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_bedrockruntime::Client;
 use aws_sdk_bedrockruntime::config::retry::RetryConfig;
@@ -40,7 +39,7 @@ impl Bedrock {
             // It would end a stream of a model that thinks for more than a few seconds.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .build();
-        Bedrock { client: Client::from_conf(config), idle, shape: |_| EmbeddingShape::Titan }
+        Bedrock { client: Client::from_conf(config), idle }
     }
 
     /// The adapter for this Region, or the one of the machine's AWS settings, with its

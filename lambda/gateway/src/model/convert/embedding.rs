@@ -2,44 +2,45 @@
 
 use crate::error::{Error, Kind};
 use crate::model::Embedding;
+use crate::model::catalog::EmbeddingBody;
 use serde::Deserialize;
 use serde_json::json;
 
-/// Whose request and response an embedding model speaks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum EmbeddingShape {
-    /// Amazon Titan: one text, one vector, the tokens counted.
-    #[default]
-    Titan,
-    /// Cohere: a list of texts; the tokens are not in the body, so they are estimated.
-    Cohere,
-}
-
-impl EmbeddingShape {
+/// How a provider's bodies are written and read.
+impl EmbeddingBody {
     /// The request body for one text.
-    pub fn body(self, text: &str) -> Vec<u8> {
+    ///
+    /// # Errors
+    /// `internal` for a local model: nothing is sent for one.
+    pub fn body(self, text: &str) -> Result<Vec<u8>, Error> {
         let body = match self {
-            EmbeddingShape::Titan => json!({ "inputText": text }),
-            EmbeddingShape::Cohere => {
+            EmbeddingBody::Titan => json!({ "inputText": text }),
+            EmbeddingBody::Cohere => {
                 json!({ "texts": [text], "input_type": "search_query", "embedding_types": ["float"] })
             }
+            EmbeddingBody::Local => return Err(local()),
         };
-        body.to_string().into_bytes()
+        Ok(body.to_string().into_bytes())
     }
 
     /// The embedding in a response body; `text` is what was asked, for the estimate.
     pub fn read(self, body: &[u8], text: &str) -> Result<Embedding, Error> {
         let embedding = match self {
-            EmbeddingShape::Titan => serde_json::from_slice::<Titan>(body).map(|titan| {
+            EmbeddingBody::Titan => serde_json::from_slice::<Titan>(body).map(|titan| {
                 Some(Embedding { vector: titan.embedding, input_tokens: titan.input_text_token_count })
             }),
-            EmbeddingShape::Cohere => {
+            EmbeddingBody::Cohere => {
                 serde_json::from_slice::<Cohere>(body).map(|cohere| cohere.embedding(text))
             }
+            EmbeddingBody::Local => return Err(local()),
         };
         let unread = || Error::new(Kind::UpstreamError, "The embedding model's answer could not be read.");
         embedding.map_err(|error| unread().because(error))?.ok_or_else(|| unread().because("no vector in it"))
     }
+}
+
+fn local() -> Error {
+    Error::internal("a local embedding model was asked of Bedrock")
 }
 
 #[derive(Deserialize)]
@@ -77,20 +78,20 @@ mod tests {
 
     #[test]
     fn each_shape_is_read_in_every_form_it_comes_in() {
-        let check = |shape: EmbeddingShape, body: &str, input_tokens| {
+        let check = |shape: EmbeddingBody, body: &str, input_tokens| {
             let expected = Embedding { vector: vec![0.5, -1.0], input_tokens };
             assert_eq!(shape.read(body.as_bytes(), "12345").unwrap(), expected);
         };
-        check(EmbeddingShape::Titan, r#"{"embedding":[0.5,-1],"inputTextTokenCount":7}"#, 7);
-        check(EmbeddingShape::Cohere, r#"{"embeddings":[[0.5,-1]],"id":"x"}"#, 2);
-        check(EmbeddingShape::Cohere, r#"{"embeddings":{"float":[[0.5,-1]]}}"#, 2);
+        check(EmbeddingBody::Titan, r#"{"embedding":[0.5,-1],"inputTextTokenCount":7}"#, 7);
+        check(EmbeddingBody::Cohere, r#"{"embeddings":[[0.5,-1]],"id":"x"}"#, 2);
+        check(EmbeddingBody::Cohere, r#"{"embeddings":{"float":[[0.5,-1]]}}"#, 2);
     }
 
     #[test]
     fn an_answer_without_a_vector_is_the_models_fault() {
         for body in ["", "{}", r#"{"embeddings":[]}"#] {
             assert_eq!(
-                EmbeddingShape::Cohere.read(body.as_bytes(), "").unwrap_err().kind,
+                EmbeddingBody::Cohere.read(body.as_bytes(), "").unwrap_err().kind,
                 Kind::UpstreamError
             );
         }
