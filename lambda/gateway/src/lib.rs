@@ -18,6 +18,7 @@ pub mod keep;
 pub mod live;
 pub mod log;
 pub mod model;
+pub mod pieces;
 pub mod plan;
 pub mod queue;
 pub mod recall;

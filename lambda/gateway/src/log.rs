@@ -2,6 +2,7 @@
 
 use crate::chat::{Delta, StopReason, Usage};
 use crate::error::Error;
+use crate::pieces::small;
 use crate::reply::lock;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -41,10 +42,7 @@ impl Log {
     /// A log that is complete: a cached or stored answer.
     pub fn of(deltas: Vec<Delta>) -> Arc<Log> {
         let log = Log::new();
-        let mut inner = lock(&log.inner);
-        inner.text_bytes = deltas.iter().map(size).sum();
-        inner.deltas = deltas;
-        drop(inner);
+        deltas.into_iter().for_each(|delta| log.push(delta));
         log
     }
 
@@ -53,7 +51,7 @@ impl Log {
         let mut inner = lock(&self.inner);
         inner.first.get_or_insert_with(Instant::now);
         inner.text_bytes += size(&delta);
-        inner.deltas.push(delta);
+        inner.deltas.extend(small(delta));
         inner.bells.iter().for_each(|bell| bell.notify_waiters());
     }
 

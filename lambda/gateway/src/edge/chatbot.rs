@@ -1,9 +1,10 @@
 //! Door 4, the chatbot over WebSocket's `$default` route: cumulative frames that replace each other.
 
 use super::fields::Fields;
-use super::voice::{TEXT_LIMIT, Voice, cut, escaped_len};
+use super::voice::{TEXT_LIMIT, Voice};
 use crate::chat::{Caller, Event, Request, new_id};
 use crate::error::Error;
+use crate::pieces::{cut, escaped_len};
 use crate::reply::Step;
 use serde_json::{Value, json};
 use std::collections::HashMap;

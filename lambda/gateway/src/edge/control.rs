@@ -2,9 +2,10 @@
 
 use super::Doors;
 use super::fields::Fields;
-use super::voice::{TEXT_LIMIT, cut, error_object};
+use super::voice::{TEXT_LIMIT, error_object};
 use crate::chat::{Block, Caller, Role};
 use crate::error::{Error, Kind};
+use crate::pieces::cut;
 use crate::reply::Reader;
 use crate::store::{ChatSummary, Turn};
 use serde::Serialize;
@@ -153,7 +154,8 @@ fn paged(items: Vec<Value>, frame: impl Fn(Vec<Value>, bool) -> Value) -> Vec<St
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::edge::voice::{FRAME_LIMIT, escaped_len};
+    use crate::edge::voice::FRAME_LIMIT;
+    use crate::pieces::escaped_len;
 
     #[test]
     fn a_long_conversation_comes_in_frames_that_fit_and_loses_nothing() {

@@ -3,6 +3,7 @@
 
 use crate::chat::Delta;
 use crate::error::Error;
+use crate::pieces::escaped_len;
 use crate::reply::Step;
 use serde_json::{Value, json};
 
@@ -28,7 +29,7 @@ pub struct Chunk {
 }
 
 /// Packs deltas into as few chunks as fit a frame each. Every delta is small enough to stay whole
-/// (`flight::Log` sees to that), so a client may resume after any chunk.
+/// (`pieces::small` sees to that), so a client may resume after any chunk.
 pub fn pack(deltas: &[Delta], last: u64) -> Vec<Chunk> {
     let mut chunks = Vec::new();
     let mut chunk = Chunk::default();
@@ -49,35 +50,6 @@ pub fn pack(deltas: &[Delta], last: u64) -> Vec<Chunk> {
         chunks.push(chunk);
     }
     chunks
-}
-
-/// Bytes of a text inside a JSON string.
-pub fn escaped_len(text: &str) -> usize {
-    text.bytes().map(escaped_byte).sum()
-}
-
-fn escaped_byte(byte: u8) -> usize {
-    match byte {
-        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 8 | 12 => 2,
-        0..=31 => 6,
-        _ => 1,
-    }
-}
-
-/// Cuts a text into pieces of at most `limit` bytes as JSON has them, never inside a character.
-pub fn cut(text: &str, limit: usize) -> Vec<&str> {
-    let mut pieces = Vec::new();
-    let (mut from, mut size) = (0, 0);
-    for (at, c) in text.char_indices() {
-        let more = if c.is_ascii() { escaped_byte(c as u8) } else { c.len_utf8() };
-        if size + more > limit {
-            pieces.push(&text[from..at]);
-            (from, size) = (at, 0);
-        }
-        size += more;
-    }
-    pieces.push(&text[from..]);
-    pieces
 }
 
 /// The error object of every door that speaks JSON.
@@ -121,16 +93,6 @@ mod tests {
             prop_assert_eq!(whole, texts.concat());
             for chunk in &chunks {
                 prop_assert!(serde_json::to_string(&chunk.text).unwrap().len() <= TEXT_LIMIT + 2);
-            }
-        }
-
-        #[test]
-        fn pieces_keep_every_character_and_the_limit(text in "[\\x00-\\x7fäé日]{0,400}") {
-            let pieces = cut(&text, 50);
-            prop_assert_eq!(pieces.concat(), text.as_str());
-            for piece in pieces {
-                prop_assert_eq!(serde_json::to_string(piece).unwrap().len(), escaped_len(piece) + 2);
-                prop_assert!(escaped_len(piece) <= 50);
             }
         }
     }
