@@ -84,8 +84,7 @@ async fn ws(doors: &Arc<Doors>, caller: &str, text: &str) -> Vec<String> {
     if let Some(going) = session.text(text).await {
         going.await;
     }
-    let frames = heard.0.lock().unwrap().clone();
-    frames
+    std::mem::take(&mut *heard.0.lock().unwrap())
 }
 
 /// What one caller owns: a finished answer, a running one, a conversation, a job.

@@ -76,7 +76,8 @@ pub(super) enum HeadChange {
 }
 
 impl Store {
-    /// The newest turns that fit into `max_bytes` of JSON, oldest first.
+    /// The newest turns that fit into `max_bytes` of JSON, oldest first, from where the prompt of the
+    /// newest one began.
     pub async fn turns(&self, caller: &Caller, chat_id: &str, max_bytes: usize) -> Result<Vec<Turn>, Error> {
         Ok(self.read_turns(caller, chat_id, max_bytes).await?.unwrap_or_default())
     }
@@ -190,7 +191,9 @@ impl Store {
             return Ok(None);
         };
         let deleted_at = item::number(&head, "deleted_at");
-        let (mut turns, mut left, mut page) = (Vec::new(), max, first);
+        let (mut turns, mut left, mut page): (Vec<Turn>, _, _) = (Vec::new(), max, first);
+        // Where the prompt of the newest turn began; all that is older was left out there already.
+        let mut window_from = 0;
         loop {
             let (rows, from) = page;
             for row in rows.iter().filter(|row| deleted_at.is_none_or(|at| starts_after(row, at))) {
@@ -199,7 +202,14 @@ impl Store {
                     return Ok(Some(oldest_first(turns)));
                 };
                 left = rest;
-                turns.extend(self.unpack::<Turn>(row, "body").await?);
+                let Some(turn) = self.unpack::<Turn>(row, "body").await? else { continue };
+                if turns.is_empty() && max < usize::MAX {
+                    window_from = turn.window_from_ms;
+                }
+                if turn.at_ms < window_from {
+                    return Ok(Some(oldest_first(turns)));
+                }
+                turns.push(turn);
             }
             if from.is_none() {
                 return Ok(Some(oldest_first(turns)));

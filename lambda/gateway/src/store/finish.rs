@@ -4,7 +4,6 @@
 use super::answers::StoredAnswer;
 use super::chats::{HeadChange, Turn};
 use super::item::{End, Piece};
-use super::leases::taken_over;
 use super::replies::{ReplyKey, first};
 use super::rows::Outcome;
 use super::{Store, unavailable};
@@ -44,14 +43,13 @@ pub enum Finished {
 
 // The places of the actions in the transaction, for reading why it was refused.
 const END: usize = 0;
-const TAKE: usize = 1;
-const HEAD: usize = 2;
+const HEAD: usize = 1;
 
 impl Store {
     /// Ends a reply.
     ///
     /// # Errors
-    /// `Conflict` where a later take has the reply now; `Unavailable` where the service failed.
+    /// `Unavailable` where the service failed; nothing was written then.
     pub async fn finish(&self, finish: Finish<'_>) -> Result<Finished, Error> {
         let fixed = self.fixed_actions(&finish).await?;
         let put = match finish.turn {
@@ -69,9 +67,6 @@ impl Store {
                 Outcome::Refused(failed) if failed.get(END) == Some(&true) => {
                     return self.already_ended(finish.key).await;
                 }
-                Outcome::Refused(failed) if failed.get(TAKE) == Some(&true) => {
-                    return Err(taken_over());
-                }
                 Outcome::Refused(_) => {
                     let Some(turn) = finish.turn else { break };
                     change = self.head_change(turn).await?;
@@ -81,17 +76,15 @@ impl Store {
         Err(unavailable("the conversation kept changing under the transaction"))
     }
 
-    /// What is written whatever the conversation's state: the terminal, the check, the learned answer.
+    /// What is written whatever the conversation's state: the terminal, the learned answer.
     async fn fixed_actions(&self, finish: &Finish<'_>) -> Result<Vec<TransactWriteItem>, Error> {
         let piece = Piece {
             started: first(finish.first_seq, finish.started),
             deltas: finish.deltas.to_vec(),
             end: End::of(finish.end),
         };
-        let mut actions = vec![
-            self.end_action(finish.key, finish.fingerprint, finish.first_seq, &piece).await?,
-            self.take_check(finish.key)?,
-        ];
+        let mut actions =
+            vec![self.end_action(finish.key, finish.fingerprint, finish.first_seq, &piece).await?];
         if let Some((hex, answer)) = finish.learned {
             actions.push(self.learn_action(hex, answer).await?);
         }

@@ -16,9 +16,9 @@
 //!
 //! | `pk` | `sk` | attributes |
 //! |---|---|---|
-//! | `reply#H(caller, id)` | `begin` | `fingerprint`, `take`, `lease_until` (ms) |
-//! | | `event#take#first seq` | `fingerprint`, `take`, `lease_until`, `first_seq`, blob `body` ([`Piece`]) |
-//! | | `end` | `fingerprint`, `take`, `first_seq`, `last_seq`, blob `body` ([`Piece`]) |
+//! | `reply#H(caller, id)` | `begin` | `fingerprint`, `lease_until` (ms) |
+//! | | `event#first seq` | `fingerprint`, `lease_until`, `first_seq`, blob `body` ([`Piece`]) |
+//! | | `end` | `fingerprint`, `first_seq`, `last_seq`, blob `body` ([`Piece`]) |
 //! | `chats#H(caller)` | `chat#H(chat id)` | `chat_id`, `title`, `created_at`, `updated_at` (ms), `turns`, `deleted_at` (ms), `gone` |
 //! | `chat#H(caller, chat id)` | `turn#ms#H(request id)` | `started_at` (ms), `size` (bytes), blob `body` ([`Turn`](super::Turn)) |
 //! | `job#H(caller, id)` | `job` | `kind` = job, `job_id`, `caller`, `phase`, `attempts`, `lease_until`, `created_at`, `completed_at` (ms), blob `question`, blob `outcome` |
@@ -105,8 +105,8 @@ pub(super) fn reply_pk(caller: &Caller, id: &str) -> String {
 }
 
 /// The place of gathered deltas within their reply.
-pub(super) fn event_sk(take: u32, first_seq: u64) -> String {
-    format!("event#{take:010}#{first_seq:020}")
+pub(super) fn event_sk(first_seq: u64) -> String {
+    format!("event#{first_seq:020}")
 }
 
 /// The partition of a caller's list of conversations.

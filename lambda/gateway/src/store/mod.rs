@@ -24,7 +24,6 @@ mod embedded;
 mod finish;
 mod item;
 mod jobs;
-mod leases;
 mod overflow;
 mod replies;
 mod rows;

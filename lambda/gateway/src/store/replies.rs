@@ -1,14 +1,9 @@
 //! Replies: what a reply has said so far, kept so that it can be resumed.
 //!
 //! A reply's rows are one partition, read by one query: `begin` where its id was the caller's choice,
-//! gathered deltas, `end`. A reply that is asked again (a redelivered job) gets the next *take*: its
-//! deltas stand under other keys, so nothing has to be deleted and a process that wakes up late
-//! writes where nobody reads; the transaction that ends a reply checks the take (`leases`).
-//!
-//! Cost on demand, us-east-1, a reply of 10 seconds: 20 flushes of one write unit each and a
-//! transaction of about 12, at $0.625 a million: 2 cents for 1,000 answers.
+//! gathered deltas, `end`.
 
-use super::item::{self, Item, Piece};
+use super::item::{self, End, Item, Piece};
 use super::overflow::ROOMY;
 use super::rows::ABSENT;
 use super::{Store, away, built};
@@ -17,21 +12,19 @@ use crate::error::Error;
 use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
 use std::time::Duration;
 
-/// Which reply, and which attempt at it.
+/// Which reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplyKey {
     /// Whose.
     pub caller: Caller,
     /// The request's id.
     pub id: String,
-    /// 0 for the first attempt; [`Store::retake_reply`] gives the next. Readers need not know it.
-    pub take: u32,
 }
 
 impl ReplyKey {
-    /// The first attempt at this reply.
+    /// The caller's reply of this id.
     pub fn new(caller: &Caller, id: &str) -> ReplyKey {
-        ReplyKey { caller: caller.clone(), id: id.to_owned(), take: 0 }
+        ReplyKey { caller: caller.clone(), id: id.to_owned() }
     }
 
     pub(super) fn pk(&self) -> String {
@@ -61,8 +54,6 @@ pub struct ReplyRow {
     pub end: Option<Event>,
     /// Until then somebody is at work on it. Milliseconds since 1970.
     pub lease_until_ms: u64,
-    /// The attempt that this is.
-    pub take: u32,
 }
 
 /// Deltas to keep, gathered since the last flush.
@@ -92,7 +83,6 @@ impl Store {
     ) -> Result<Begun, Error> {
         let mut row = item::key(&key.pk(), "begin");
         row.insert("fingerprint".to_owned(), item::s(fingerprint));
-        row.insert("take".to_owned(), item::n(key.take.into()));
         row.insert("lease_until".to_owned(), item::n(self.lease_end(lease)));
         row.insert("expires_at".to_owned(), item::n(self.begin_expiry()));
         let put = self.client.put_item().table_name(&self.tables.state).set_item(Some(row));
@@ -111,7 +101,7 @@ impl Store {
     /// `first_seq`, with as many deltas or more, replaces the first.
     pub async fn flush_reply(&self, flush: Flush<'_>) -> Result<(), Error> {
         let expires_at = self.expiry(self.retention.replies);
-        let sk = item::event_sk(flush.key.take, flush.first_seq);
+        let sk = item::event_sk(flush.first_seq);
         let piece = Piece {
             started: first(flush.first_seq, flush.started),
             deltas: flush.deltas.to_vec(),
@@ -124,18 +114,16 @@ impl Store {
         self.put(row).await
     }
 
-    /// What is kept of a reply, its latest take.
+    /// What is kept of a reply.
     pub async fn load_reply(&self, key: &ReplyKey) -> Result<Option<ReplyRow>, Error> {
         let rows = self.partition(&key.pk()).await?;
         let begin = rows.iter().find(|row| item::text(row, "sk") == Some("begin"));
-        let take = begin.map_or(0, take_of);
         let fingerprint = rows.iter().find_map(|row| item::text(row, "fingerprint")).map(str::to_owned);
         let lease_until_ms = begin.and_then(|row| item::number(row, "lease_until")).unwrap_or_default();
         let mut reply =
-            ReplyRow { fingerprint, started: None, deltas: Vec::new(), end: None, lease_until_ms, take };
+            ReplyRow { fingerprint, started: None, deltas: Vec::new(), end: None, lease_until_ms };
         let mut pieces: Vec<&Item> =
             rows.iter().filter(|row| item::number(row, "first_seq").is_some()).collect();
-        pieces.retain(|row| take_of(row) == take);
         pieces.sort_by_key(|row| item::number(row, "first_seq"));
         let mut last_seq = u64::MAX;
         for row in pieces {
@@ -152,6 +140,25 @@ impl Store {
             }
         }
         Ok(self.whole(reply, last_seq, begin))
+    }
+
+    /// Ends a reply whose lease has run out, and does nothing to any other: whoever was at work on
+    /// it is gone. The first terminal stays.
+    pub async fn end_reply_if_abandoned(&self, key: &ReplyKey, end: &Event) -> Result<(), Error> {
+        let Some(row) = self.load_reply(key).await? else {
+            return Ok(());
+        };
+        if row.end.is_some() || row.lease_until_ms > self.now_ms() {
+            return Ok(());
+        }
+        let piece = Piece {
+            started: row.started.filter(|_| row.deltas.is_empty()),
+            deltas: Vec::new(),
+            end: End::of(end),
+        };
+        let first_seq = row.deltas.len() as u64 + 1;
+        let end = self.end_action(key, row.fingerprint.as_deref(), first_seq, &piece).await?;
+        self.transact(&[end]).await.map(|_| ())
     }
 
     /// Puts `end` where there is none. `first_seq` is that of the piece's first delta, or of the one
@@ -185,7 +192,6 @@ impl Store {
     ) -> Result<Item, Error> {
         let mut row = item::key(&key.pk(), sk);
         row.extend(self.pack("body", piece, ROOMY, Some(expires_at)).await?);
-        row.insert("take".to_owned(), item::n(key.take.into()));
         row.insert("expires_at".to_owned(), item::n(expires_at));
         Ok(row)
     }
@@ -212,10 +218,6 @@ impl Store {
 /// `Started` goes into the first piece only: repeated in each it would double what they cost.
 pub(super) fn first(first_seq: u64, started: &Started) -> Option<Started> {
     (first_seq == 1).then(|| started.clone())
-}
-
-fn take_of(row: &Item) -> u32 {
-    item::number(row, "take").and_then(|take| u32::try_from(take).ok()).unwrap_or_default()
 }
 
 /// Appends what is new in a piece; a piece behind a gap waits for what is missing.

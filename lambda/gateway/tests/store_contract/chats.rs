@@ -37,6 +37,21 @@ pub async fn the_newest_turns_that_fit_are_given_oldest_first(world: World) {
     }
 }
 
+pub async fn turns_begin_where_the_newest_prompt_began(world: World) {
+    let mut third = 0;
+    for n in 1..=5 {
+        if n == 3 {
+            third = world.now();
+        }
+        let turn = world.turn("c", &format!("r{n}"), "q");
+        world.keep(&Turn { window_from_ms: if n == 5 { third } else { 0 }, ..turn }).await;
+        world.clock.advance(SECOND);
+    }
+    let turns = world.store.turns(&ann(), "c", 1_000_000).await.unwrap();
+    assert_eq!(turns.iter().map(|turn| turn.request_id.as_str()).collect::<Vec<_>>(), ["r3", "r4", "r5"]);
+    assert_eq!(world.store.read_chat(&ann(), "c").await.unwrap().unwrap().len(), 5);
+}
+
 pub async fn a_conversation_is_its_callers_own(world: World) {
     let title = "ü".repeat(100);
     world.keep(&world.turn("c", "r1", &title)).await;

@@ -114,35 +114,6 @@ pub async fn an_abandoned_reply_is_ended_and_a_running_one_is_not(world: World) 
     assert_eq!(world.store.load_reply(&ReplyKey::new(&ann(), "never")).await.unwrap(), None);
 }
 
-pub async fn a_lease_that_ran_out_is_retaken_by_one(world: World) {
-    let store = &world.store;
-    assert_eq!(store.retake_reply(&key(), LEASE).await.unwrap(), None);
-    store.begin_reply(&key(), "f", LEASE).await.unwrap();
-    world.clock.advance(Duration::from_secs(20));
-    flush(store, &key(), 1, &deltas("old words")).await;
-    world.clock.advance(Duration::from_secs(20));
-    assert_eq!(store.retake_reply(&key(), LEASE).await.unwrap(), None, "the flush renewed the lease");
-    world.clock.advance(Duration::from_secs(10));
-    let key = key();
-    let both = tokio::join!(store.retake_reply(&key, LEASE), store.retake_reply(&key, LEASE));
-    let mut winners: Vec<ReplyKey> = [both.0, both.1].into_iter().filter_map(Result::unwrap).collect();
-    assert_eq!(winners.len(), 1);
-    let taken = winners.remove(0);
-    let row = load(store).await;
-    assert_eq!((row.take, text(&row).as_str(), row.lease_until_ms), (1, "", world.now() + 30_000));
-    let (started, end, new) = (started("r"), completed(), deltas("new"));
-    // The process that lost the reply wakes up: it is not heard, and cannot end the reply.
-    flush(store, &key, 1, &deltas("old words again")).await;
-    let turn = world.turn("c", "r", "q");
-    let old = Finish { turn: Some(&turn), ..finish(&key, &started, &end) };
-    assert_eq!(store.finish(old).await.unwrap_err().kind, Kind::Conflict);
-    let row = Finish { deltas: &new, turn: Some(&turn), ..finish(&taken, &started, &end) };
-    assert_eq!(store.finish(row).await.unwrap(), Finished::Stored);
-    assert_eq!(text(&load(store).await), "new");
-    world.clock.advance(LEASE);
-    assert_eq!(store.retake_reply(&key, LEASE).await.unwrap(), None, "it has ended");
-}
-
 pub async fn what_a_late_writer_adds_is_not_read(world: World) {
     flush(&world.store, &key(), 1, &deltas("one two ")).await;
     world.clock.advance(LEASE);
