@@ -113,7 +113,7 @@ impl Server {
         } else if is_upgrade(&head.headers) {
             websocket::upgrade(self, Request::from_parts(head, body), caller)
         } else if head.method == Method::GET && head.uri.path() == "/" {
-            index()
+            index(&head.headers)
         } else {
             match read(body).await {
                 Ok(bytes) => self.doors.http(Request::from_parts(head, bytes), caller).await,
@@ -168,13 +168,15 @@ fn no_content() -> Response<Body> {
 }
 
 /// What a browser shows at the address that the command prints.
-fn index() -> Response<Body> {
+fn index(headers: &HeaderMap) -> Response<Body> {
+    // The guard has let no other Host through than names of this gateway.
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
     let text = "LLM Gateway is running.\n\n\
                 Ask:     curl -d '{\"prompt\":\"What is this?\"}' http://HOST:PORT/local.extractive\n\
                 Chat:    wscat -c ws://HOST:PORT, then {\"action\":\"sendmessage\",\"prompt\":\"What is this?\"}\n\
                 Health:  GET /health\n\n\
                 README.md has every door with a line to paste.\n";
-    let mut response = Response::new(Body::Whole(Bytes::from_static(text.as_bytes())));
+    let mut response = Response::new(Body::Whole(Bytes::from(text.replace("HOST:PORT", host))));
     let plain = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, plain);
     response

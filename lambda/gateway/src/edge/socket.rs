@@ -62,7 +62,7 @@ impl Session {
         }
         let mut fields = match Fields::parse(text.as_bytes()) {
             Ok(fields) => fields,
-            Err(error) => return self.refuse(&error).await,
+            Err(_) => return self.refuse(&unknown("no JSON object in it")).await,
         };
         let has_action = fields.has("action");
         match fields.text("action") {

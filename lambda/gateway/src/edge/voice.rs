@@ -86,11 +86,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn chunks_keep_every_character_and_the_limit(texts in prop::collection::vec("[\\x00-\\x7fäé日]{0,3000}", 0..30)) {
-            let deltas: Vec<Delta> = texts.iter().map(Delta::text).collect();
+        fn chunks_keep_every_character_and_the_limit(texts in prop::collection::vec(("[\\x00-\\x7fäé日]{1,3}", 0..1500_usize), 0..30)) {
+            let deltas: Vec<Delta> = texts.iter().map(|(text, times)| Delta::text(text.repeat(*times))).collect();
             let chunks = pack(&deltas, deltas.len() as u64);
             let whole: String = chunks.iter().map(|chunk| chunk.text.as_str()).collect();
-            prop_assert_eq!(whole, texts.concat());
+            let all: String = deltas.iter().map(Delta::as_text).collect();
+            prop_assert_eq!(whole, all);
             for chunk in &chunks {
                 prop_assert!(serde_json::to_string(&chunk.text).unwrap().len() <= TEXT_LIMIT + 2);
             }
