@@ -125,10 +125,15 @@ pub struct Source {
     pub title: String,
     /// File, page or URL.
     pub location: String,
-    /// The search's own score.
+    /// The search's own score, told to four places.
+    #[serde(serialize_with = "rounded")]
     pub score: f32,
     /// First and last line, or byte span, of the passage in its document.
     pub span: (u64, u64),
+}
+
+fn rounded<S: serde::Serializer>(score: &f32, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64((f64::from(*score) * 1e4).round() / 1e4)
 }
 
 /// What the cache did.
