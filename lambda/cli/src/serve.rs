@@ -3,7 +3,7 @@
 use crate::guard::Guard;
 use crate::options::{ModelOption, ServeOptions};
 use crate::say;
-use crate::server::Server;
+use crate::server::{CONNECTIONS, Server};
 use gateway::config::Settings;
 use gateway::edge::Doors;
 use gateway::flight::Flights;
@@ -24,6 +24,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -55,8 +56,13 @@ pub async fn serve(options: Box<ServeOptions>) -> Result<(), String> {
 
     let doors = Arc::new(open(&options, settings).await?);
     let gateway = doors.gateway.clone();
-    let server =
-        Arc::new(Server { doors, guard, closing: CancellationToken::new(), tasks: TaskTracker::new() });
+    let server = Arc::new(Server {
+        doors,
+        guard,
+        closing: CancellationToken::new(),
+        slots: Arc::new(Semaphore::new(CONNECTIONS)),
+        tasks: TaskTracker::new(),
+    });
     let stop = CancellationToken::new();
     let accepting = tokio::spawn(server.clone().accept(listener, stop.clone()));
     greet(&bound.to_string(), &gateway);
@@ -97,7 +103,7 @@ async fn open(options: &ServeOptions, settings: Settings) -> Result<Doors, Strin
         stands_in,
         retrieval: Some(retrieval),
         store: store.clone(),
-        sole: true,
+        single_process: true,
         live: Live::default(),
         flights: Arc::new(Flights::default()),
         lease: LEASE,

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// Connections at once; more wait to be accepted.
-const CONNECTIONS: usize = 10_000;
+pub const CONNECTIONS: usize = 10_000;
 
 /// A client that takes no byte for this long is cut off.
 const STUCK: Duration = Duration::from_secs(30);
@@ -43,6 +43,8 @@ pub struct Server {
     pub guard: Guard,
     /// Rings when connections should close.
     pub closing: CancellationToken,
+    /// One for each connection there may be.
+    pub slots: Arc<Semaphore>,
     /// The connections and their tasks.
     pub tasks: TaskTracker,
 }
@@ -50,11 +52,13 @@ pub struct Server {
 impl Server {
     /// Accepts connections until `closing` of the accept loop rings.
     pub async fn accept(self: Arc<Server>, listener: TcpListener, stop: CancellationToken) {
-        let slots = Arc::new(Semaphore::new(CONNECTIONS));
         loop {
-            let Ok(slot) = slots.clone().acquire_owned().await else { return };
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
+            let next = async {
+                let slot = self.slots.clone().acquire_owned().await;
+                (slot, listener.accept().await)
+            };
+            let (slot, accepted) = tokio::select! {
+                next = next => next,
                 () = stop.cancelled() => return,
             };
             match accepted {

@@ -36,7 +36,7 @@ pub struct Gateway {
     /// What is remembered, where anything is.
     pub store: Option<Arc<Store>>,
     /// No other process uses the store: what is not running here is not running.
-    pub sole: bool,
+    pub single_process: bool,
     /// The replies that run.
     pub live: Live,
     /// The model calls that run.

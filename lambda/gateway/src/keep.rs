@@ -91,7 +91,8 @@ impl Keeper {
     /// The store's; nothing was written then.
     pub async fn finish(&self, done: Done<'_>) -> Result<Event, crate::error::Error> {
         // What failed before it began, under an id of our own making, nobody can ask for again.
-        if done.all.is_empty() && self.fingerprint.is_none() && matches!(done.end, Event::Failed { .. }) {
+        let unknown = self.fingerprint.is_none() && done.written.is_none();
+        if done.all.is_empty() && unknown && matches!(done.end, Event::Failed { .. }) {
             return Ok(done.end.clone());
         }
         let turn = self.turn(&done);
@@ -102,7 +103,7 @@ impl Keeper {
             sources: self.started.sources.clone(),
             curated: false,
         });
-        let kept = usize::try_from(done.written).unwrap_or(usize::MAX).min(done.all.len());
+        let kept = usize::try_from(done.written.unwrap_or(0)).unwrap_or(usize::MAX).min(done.all.len());
         let finish = Finish {
             key: &self.key,
             fingerprint: self.fingerprint.as_deref(),
@@ -147,8 +148,8 @@ pub struct Done<'a> {
     pub request: &'a Request,
     /// All deltas.
     pub all: &'a [Delta],
-    /// How many of them are written.
-    pub written: u64,
+    /// How many of them are written; `None` where writing never began.
+    pub written: Option<u64>,
     /// The terminal.
     pub end: &'a Event,
     /// The key to learn the answer under, and its stop reason, where it is fit to be learned.

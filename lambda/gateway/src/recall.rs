@@ -63,8 +63,12 @@ impl Gateway {
             return Ok(reply);
         }
         let reply = Reply::new(id.to_owned(), caller.clone(), row.fingerprint.clone().unwrap_or_default());
-        let (gateway, mirrored) = (self.clone(), reply.clone());
-        tokio::spawn(async move { gateway.mirror(&store, &key, row, &mirrored).await });
+        if row.end.is_some() || self.is_abandoned(&store, &row) {
+            self.mirror(&store, &key, row, &reply).await;
+        } else {
+            let (gateway, mirrored) = (self.clone(), reply.clone());
+            tokio::spawn(async move { gateway.mirror(&store, &key, row, &mirrored).await });
+        }
         Ok(reply)
     }
 
@@ -81,7 +85,7 @@ impl Gateway {
             if let Some(end) = row.end {
                 return reply.end(end);
             }
-            if self.sole || row.lease_until_ms <= store.now_ms() {
+            if self.is_abandoned(store, &row) {
                 return reply.end(self.abandon(store, key).await);
             }
             sleep(LOOK).await;
@@ -91,6 +95,11 @@ impl Gateway {
                 Err(error) => return reply.end(failed(error)),
             };
         }
+    }
+
+    /// Nobody gives this reply any more.
+    fn is_abandoned(&self, store: &Store, row: &ReplyRow) -> bool {
+        self.single_process || row.lease_until_ms <= store.now_ms()
     }
 
     async fn abandon(&self, store: &Store, key: &ReplyKey) -> Event {

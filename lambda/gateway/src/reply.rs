@@ -37,7 +37,10 @@ pub struct Reply {
 struct State {
     started: Option<Arc<Started>>,
     log: Option<Arc<Log>>,
+    /// The log may go on for others; this reply has no delta past this number any more.
+    last: Option<u64>,
     end: Option<Event>,
+    readers: usize,
     why: Option<Error>,
 }
 
@@ -70,6 +73,14 @@ impl Reply {
         self.bell.notify_waiters();
     }
 
+    /// From now on the reply has the deltas that it has by now, and no more. Gives all of them.
+    pub fn freeze(&self) -> Vec<Delta> {
+        let mut state = lock(&self.state);
+        let deltas = state.log.as_ref().map(|log| log.after(0)).unwrap_or_default();
+        state.last = Some(deltas.len() as u64);
+        deltas
+    }
+
     /// The one terminal. A second one changes nothing.
     pub fn end(&self, event: Event) {
         debug_assert!(event.is_terminal());
@@ -100,11 +111,6 @@ impl Reply {
         self.done.cancelled().await;
     }
 
-    /// Has it ended?
-    pub fn is_done(&self) -> bool {
-        self.done.is_cancelled()
-    }
-
     /// What was known when it started.
     pub fn started(&self) -> Option<Arc<Started>> {
         lock(&self.state).started.clone()
@@ -112,6 +118,7 @@ impl Reply {
 
     /// A reader that begins after delta number `after`; 0 is the beginning.
     pub fn read(self: &Arc<Reply>, after: u64) -> Reader {
+        lock(&self.state).readers += 1;
         Reader { reply: self.clone(), seq: after, told: false, done: false, stop_on_drop: false }
     }
 
@@ -152,15 +159,14 @@ impl Reply {
         if let (false, Some(started)) = (told, &state.started) {
             return Some(Step::Started(started.clone()));
         }
-        let end = state.end.clone();
-        let log = state.log.clone();
-        drop(state);
-        // The terminal was read first: what the log holds now is all that comes before it.
-        let deltas = log.map(|log| log.after(seq)).unwrap_or_default();
+        let mut deltas = state.log.as_ref().map(|log| log.after(seq)).unwrap_or_default();
+        if let Some(last) = state.last {
+            deltas.truncate(usize::try_from(last.saturating_sub(seq)).unwrap_or(usize::MAX));
+        }
         if !deltas.is_empty() {
             return Some(Step::Deltas { last: seq + deltas.len() as u64, deltas });
         }
-        end.map(Step::End)
+        state.end.clone().map(Step::End)
     }
 }
 
@@ -213,10 +219,15 @@ impl Reader {
         }
     }
 
-    /// `ON_DISCONNECT=stop`: a reader that is dropped before the terminal stops the reply.
+    /// `ON_DISCONNECT=stop`: the last reader that is dropped before the terminal stops the reply.
     pub fn stop_on_drop(mut self, stop: bool) -> Reader {
         self.stop_on_drop = stop;
         self
+    }
+
+    /// The number of the last delta read, or where the reader began.
+    pub fn seq(&self) -> u64 {
+        self.seq
     }
 
     /// The reply that is read.
@@ -227,7 +238,11 @@ impl Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        if self.stop_on_drop && !self.done {
+        let mut state = lock(&self.reply.state);
+        state.readers -= 1;
+        let last = state.readers == 0;
+        drop(state);
+        if self.stop_on_drop && !self.done && last {
             self.reply.cancel();
         }
     }
@@ -293,6 +308,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_frozen_reply_ends_although_its_log_goes_on_for_others() {
+        let reply = Reply::new("r".into(), Caller::local(), String::new());
+        let log = Log::new();
+        reply.start(started(), log.clone());
+        log.push(Delta::text("mine"));
+        assert_eq!(reply.freeze(), [Delta::text("mine")]);
+        log.push(Delta::text("theirs"));
+        reply.end(completed());
+        let steps = reply.so_far();
+        assert_eq!(
+            steps[1..],
+            [Step::Deltas { last: 1, deltas: vec![Delta::text("mine")] }, Step::End(completed())]
+        );
+    }
+
+    #[tokio::test]
     async fn a_resume_begins_after_the_number_it_names() {
         let reply = Reply::new("r".into(), Caller::local(), String::new());
         let log = Log::new();
@@ -310,7 +341,10 @@ mod tests {
     async fn dropping_a_reader_stops_the_reply_only_where_that_is_the_policy() {
         for (policy, stopped) in [(true, true), (false, false)] {
             let reply = Reply::new("r".into(), Caller::local(), String::new());
+            let other = reply.read(0);
             drop(reply.read(0).stop_on_drop(policy));
+            assert!(!reply.stop.is_cancelled(), "another one still reads");
+            drop(other.stop_on_drop(policy));
             assert_eq!(reply.stop.is_cancelled(), stopped);
         }
     }

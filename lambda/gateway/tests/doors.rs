@@ -37,7 +37,7 @@ async fn doors() -> Arc<Doors> {
         stands_in: Some("local.scripted"),
         retrieval: None,
         store: Some(store.clone()),
-        sole: true,
+        single_process: true,
         live: Live::default(),
         flights: Arc::new(Flights::default()),
         lease: Duration::from_secs(5),

@@ -109,6 +109,20 @@ impl Delta {
         Delta::Text { text: text.into() }
     }
 
+    /// Bytes of it, as the caller sees them.
+    pub fn len(&self) -> usize {
+        match self {
+            Delta::Text { text } | Delta::Reasoning { text, .. } => text.len(),
+            Delta::ToolUse { name, .. } => name.len(),
+            Delta::ToolInput { json } => json.len(),
+        }
+    }
+
+    /// Is there nothing in it to see?
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// The text of a text delta, empty for the others.
     pub fn as_text(&self) -> &str {
         match self {

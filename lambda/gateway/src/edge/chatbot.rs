@@ -130,13 +130,13 @@ impl ChatbotVoice {
     }
 
     fn end(&self, end: &Event) -> String {
-        if self.size > TEXT_LIMIT {
-            let fits = cut(&self.text, TEXT_LIMIT).first().copied().unwrap_or_default();
-            let note = TOO_LONG.replace("{request_id}", &self.request_id);
-            return frame(&self.request_id, &format!("{fits}{note}"), "error");
-        }
+        let fits = cut(&self.text, TEXT_LIMIT).first().copied().unwrap_or_default();
         match end {
-            Event::Failed { error, .. } => error_frame(&self.request_id, &self.text, error),
+            Event::Failed { error, .. } => error_frame(&self.request_id, fits, error),
+            _ if fits.len() < self.text.len() => {
+                let note = TOO_LONG.replace("{request_id}", &self.request_id);
+                frame(&self.request_id, &format!("{fits}{note}"), "error")
+            }
             _ => frame(&self.request_id, &self.text, "completed"),
         }
     }

@@ -47,6 +47,11 @@ impl PromptVoice {
         PromptVoice { each: true, ..PromptVoice::new(request_id) }
     }
 
+    /// The format for what comes after delta number `after`.
+    pub fn resumed(self, after: u64) -> PromptVoice {
+        PromptVoice { seq: after, ..self }
+    }
+
     fn is_hit(&self) -> bool {
         self.started.as_ref().is_some_and(|started| started.cache == CacheOutcome::Hit)
     }
