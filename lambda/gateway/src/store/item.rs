@@ -126,7 +126,12 @@ pub(super) fn turns_pk(caller: &Caller, chat_id: &str) -> String {
 
 /// The place of a turn: by time, the request id only tells turns of one millisecond apart.
 pub(super) fn turn_sk(at_ms: u64, request_id: &str) -> String {
-    format!("turn#{at_ms:020}#{}", digest(&[request_id]))
+    format!("{}#{}", turns_from(at_ms), digest(&[request_id]))
+}
+
+/// Turns from this millisecond on stand behind it, older ones before it.
+pub(super) fn turns_from(at_ms: u64) -> String {
+    format!("turn#{at_ms:020}")
 }
 
 /// The partition of a job.

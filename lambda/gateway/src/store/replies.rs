@@ -9,7 +9,7 @@ use super::rows::ABSENT;
 use super::{Store, away, built};
 use crate::chat::{Caller, Delta, Event, LONGEST_REPLY, Started};
 use crate::error::Error;
-use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
+use aws_sdk_dynamodb::types::{Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
 use std::time::Duration;
 
 /// Which reply.
@@ -161,8 +161,9 @@ impl Store {
         self.transact(&[end]).await.map(|_| ())
     }
 
-    /// Puts `end` where there is none. `first_seq` is that of the piece's first delta, or of the one
-    /// that would have come next; whatever a late writer adds beyond the piece is not read.
+    /// Puts `end` where there is none; refused, it gives the one that is there. `first_seq` is that of
+    /// the piece's first delta, or of the one that would have come next; whatever a late writer adds
+    /// beyond the piece is not read.
     pub(super) async fn end_action(
         &self,
         key: &ReplyKey,
@@ -179,7 +180,10 @@ impl Store {
         row.insert("first_seq".to_owned(), item::n(first_seq));
         row.insert("last_seq".to_owned(), item::n(first_seq + piece.deltas.len() as u64 - 1));
         let put = Put::builder().table_name(&self.tables.state).set_item(Some(row));
-        let put = put.condition_expression(ABSENT).expression_attribute_values(":now", self.now());
+        let put = put
+            .condition_expression(ABSENT)
+            .expression_attribute_values(":now", self.now())
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         Ok(TransactWriteItem::builder().put(built(put.build())?).build())
     }
 
@@ -197,7 +201,7 @@ impl Store {
     }
 
     /// `begin` outlives what it guards, so that an id is not free again while an `end` still stands.
-    pub(super) fn begin_expiry(&self) -> u64 {
+    fn begin_expiry(&self) -> u64 {
         self.expiry(self.retention.replies + LONGEST_REPLY)
     }
 

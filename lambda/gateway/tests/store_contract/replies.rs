@@ -40,6 +40,7 @@ pub async fn an_id_is_taken_once(world: World) {
 
 pub async fn what_was_flushed_is_loaded_in_order(world: World) {
     flush(&world.store, &key(), 1, &deltas("one two ")).await;
+    flush(&world.store, &key(), 2, &deltas("two three ")).await;
     flush(&world.store, &key(), 3, &[]).await;
     flush(&world.store, &key(), 3, &deltas("three ")).await;
     world.clock.advance(Duration::from_secs(10));
@@ -133,5 +134,7 @@ pub async fn a_long_reply_is_loaded_whole(world: World) {
     assert_eq!(world.store.finish(last).await.unwrap(), Finished::Stored);
     let row = load(&world.store).await;
     assert!(text(&row) == piece.repeat(8) + rest[0].as_text());
-    assert_eq!(row.end, Some(end));
+    assert_eq!(row.end, Some(end.clone()));
+    let again = world.store.finish(finish(&key, &started, &failed())).await.unwrap();
+    assert_eq!(again, Finished::AlreadyEnded(end));
 }
