@@ -1,7 +1,7 @@
 //! What is kept of a reply: its deltas while it runs, everything at once when it ends.
 
 use crate::blocks::{assemble, condense};
-use crate::chat::{Delta, Event, Request, Started};
+use crate::chat::{Delta, Request, Started, Terminal};
 use crate::log::Log;
 use crate::store::{Finish, Finished, Flush, ReplyKey, Store, StoredAnswer, Turn};
 use std::sync::Arc;
@@ -89,10 +89,10 @@ impl Keeper {
     ///
     /// # Errors
     /// The store's; nothing was written then.
-    pub async fn finish(&self, done: Done<'_>) -> Result<Event, crate::error::Error> {
+    pub async fn finish(&self, done: Done<'_>) -> Result<Terminal, crate::error::Error> {
         // What failed before it began, under an id of our own making, nobody can ask for again.
         let unknown = self.fingerprint.is_none() && done.written.is_none();
-        if done.all.is_empty() && unknown && matches!(done.end, Event::Failed { .. }) {
+        if done.all.is_empty() && unknown && matches!(done.end, Terminal::Failed { .. }) {
             return Ok(done.end.clone());
         }
         let turn = self.turn(&done);
@@ -122,7 +122,7 @@ impl Keeper {
 
     /// The turn, where the answer is whole and the request belongs in a conversation.
     fn turn(&self, done: &Done<'_>) -> Option<Turn> {
-        let Event::Completed { usage, .. } = done.end else {
+        let Terminal::Completed { usage, .. } = done.end else {
             return None;
         };
         let request = done.request;
@@ -151,7 +151,7 @@ pub struct Done<'a> {
     /// How many of them are written; `None` where writing never began.
     pub written: Option<u64>,
     /// The terminal.
-    pub end: &'a Event,
+    pub end: &'a Terminal,
     /// The key to learn the answer under, and its stop reason, where it is fit to be learned.
     pub learned: Option<(String, crate::chat::StopReason)>,
 }

@@ -2,12 +2,13 @@
 //! of the conversation that fits its window. Pure: no I/O here.
 
 use crate::blocks::{message_tokens, tokens};
+use crate::chat::Passage;
 use crate::chat::{Block, Message, Request, Role, Sampling};
 use crate::config::Settings;
 use crate::error::{Error, Kind};
 use crate::model::Ask;
 use crate::model::catalog::{Api, Catalog, Choice};
-use crate::retrieval::{Passage, framing};
+use crate::retrieval::framing;
 use crate::store::Turn;
 
 /// What stands before a request is answered.

@@ -5,7 +5,7 @@
 //! a [`Reader`], which is a position in that log. A slow reader therefore buffers nothing: what it
 //! has not taken yet is gathered into its next step.
 
-use crate::chat::{Caller, Delta, Event, Started};
+use crate::chat::{Caller, Delta, Event, Started, Terminal};
 use crate::error::{Error, Kind};
 use crate::log::Log;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -39,7 +39,7 @@ struct State {
     log: Option<Arc<Log>>,
     /// The log may go on for others; this reply has no delta past this number any more.
     last: Option<u64>,
-    end: Option<Event>,
+    end: Option<Terminal>,
     readers: usize,
     why: Option<Error>,
 }
@@ -82,8 +82,7 @@ impl Reply {
     }
 
     /// The one terminal. A second one changes nothing.
-    pub fn end(&self, event: Event) {
-        debug_assert!(event.is_terminal());
+    pub fn end(&self, event: Terminal) {
         lock(&self.state).end.get_or_insert(event);
         self.done.cancel();
         self.bell.notify_waiters();
@@ -136,14 +135,14 @@ impl Reply {
     }
 
     /// Everything there is by now, without waiting.
-    pub fn so_far(&self) -> Vec<Step> {
+    pub fn so_far(&self) -> Vec<Event> {
         let (mut told, mut seq) = (false, 0);
         let mut steps = Vec::new();
         while let Some(step) = self.look(told, seq) {
             match &step {
-                Step::Started(_) => told = true,
-                Step::Deltas { last, .. } => seq = *last,
-                Step::End(_) => {
+                Event::Started(_) => told = true,
+                Event::Deltas { last, .. } => seq = *last,
+                Event::End(_) => {
                     steps.push(step);
                     break;
                 }
@@ -154,36 +153,20 @@ impl Reply {
     }
 
     /// The next thing past (`told`, `seq`), if it is there.
-    fn look(&self, told: bool, seq: u64) -> Option<Step> {
+    fn look(&self, told: bool, seq: u64) -> Option<Event> {
         let state = lock(&self.state);
         if let (false, Some(started)) = (told, &state.started) {
-            return Some(Step::Started(started.clone()));
+            return Some(Event::Started(started.clone()));
         }
         let mut deltas = state.log.as_ref().map(|log| log.after(seq)).unwrap_or_default();
         if let Some(last) = state.last {
             deltas.truncate(usize::try_from(last.saturating_sub(seq)).unwrap_or(usize::MAX));
         }
         if !deltas.is_empty() {
-            return Some(Step::Deltas { last: seq + deltas.len() as u64, deltas });
+            return Some(Event::Deltas { last: seq + deltas.len() as u64, deltas });
         }
-        state.end.clone().map(Step::End)
+        state.end.clone().map(Event::End)
     }
-}
-
-/// What a reader gets.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Step {
-    /// The reply has begun. Comes first and once, if it comes at all.
-    Started(Arc<Started>),
-    /// Everything that has come since the last step.
-    Deltas {
-        /// Number of the last one.
-        last: u64,
-        /// In order, none missing.
-        deltas: Vec<Delta>,
-    },
-    /// The terminal. Nothing comes after it.
-    End(Event),
 }
 
 /// A position in a reply.
@@ -197,7 +180,7 @@ pub struct Reader {
 
 impl Reader {
     /// The next step; `None` after the terminal. Safe to drop and call again.
-    pub async fn next(&mut self) -> Option<Step> {
+    pub async fn next(&mut self) -> Option<Event> {
         if self.done {
             return None;
         }
@@ -209,9 +192,9 @@ impl Reader {
             rung.as_mut().enable();
             if let Some(step) = reply.look(self.told, self.seq) {
                 match &step {
-                    Step::Started(_) => self.told = true,
-                    Step::Deltas { last, .. } => self.seq = *last,
-                    Step::End(_) => self.done = true,
+                    Event::Started(_) => self.told = true,
+                    Event::Deltas { last, .. } => self.seq = *last,
+                    Event::End(_) => self.done = true,
                 }
                 return Some(step);
             }
@@ -233,6 +216,35 @@ impl Reader {
     /// The reply that is read.
     pub fn reply(&self) -> &Arc<Reply> {
         &self.reply
+    }
+}
+
+/// A reply that was waited for to its end.
+pub struct Whole {
+    /// What was known when it began.
+    pub started: Option<Arc<Started>>,
+    /// All its text.
+    pub text: String,
+    /// Its terminal.
+    pub end: Terminal,
+}
+
+/// Waits for the whole reply.
+pub async fn collect(mut reader: Reader) -> Whole {
+    let mut started = None;
+    let mut text = String::new();
+    loop {
+        match reader.next().await {
+            Some(Event::Started(known)) => started = Some(known),
+            Some(Event::Deltas { deltas, .. }) => {
+                deltas.iter().for_each(|delta| text.push_str(delta.as_text()))
+            }
+            Some(Event::End(end)) => return Whole { started, text, end },
+            None => {
+                let error = Error::internal("a reply without a terminal");
+                return Whole { started, text, end: Terminal::Failed { error, usage: Default::default() } };
+            }
+        }
     }
 }
 
@@ -266,8 +278,8 @@ mod tests {
         }
     }
 
-    fn completed() -> Event {
-        Event::Completed { stop_reason: StopReason::EndTurn, usage: Usage::default() }
+    fn completed() -> Terminal {
+        Terminal::Completed { stop_reason: StopReason::EndTurn, usage: Usage::default() }
     }
 
     #[tokio::test]
@@ -276,14 +288,14 @@ mod tests {
         let mut reader = reply.read(0);
         let log = Log::new();
         reply.start(started(), log.clone());
-        assert!(matches!(reader.next().await, Some(Step::Started(_))));
+        assert!(matches!(reader.next().await, Some(Event::Started(_))));
         log.push(Delta::text("a"));
         log.push(Delta::text("b"));
-        let Some(Step::Deltas { last: 2, deltas }) = reader.next().await else { panic!() };
+        let Some(Event::Deltas { last: 2, deltas }) = reader.next().await else { panic!() };
         assert_eq!(deltas.len(), 2);
         reply.end(completed());
-        reply.end(Event::Failed { error: Error::internal("late"), usage: Usage::default() });
-        assert_eq!(reader.next().await, Some(Step::End(completed())));
+        reply.end(Terminal::Failed { error: Error::internal("late"), usage: Usage::default() });
+        assert_eq!(reader.next().await, Some(Event::End(completed())));
         assert_eq!(reader.next().await, None);
     }
 
@@ -319,7 +331,7 @@ mod tests {
         let steps = reply.so_far();
         assert_eq!(
             steps[1..],
-            [Step::Deltas { last: 1, deltas: vec![Delta::text("mine")] }, Step::End(completed())]
+            [Event::Deltas { last: 1, deltas: vec![Delta::text("mine")] }, Event::End(completed())]
         );
     }
 
@@ -334,7 +346,7 @@ mod tests {
         let mut reader = reply.read(2);
         reader.next().await;
         let step = reader.next().await;
-        assert_eq!(step, Some(Step::Deltas { last: 3, deltas: vec![Delta::text("c")] }));
+        assert_eq!(step, Some(Event::Deltas { last: 3, deltas: vec![Delta::text("c")] }));
     }
 
     #[tokio::test]

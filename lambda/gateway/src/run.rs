@@ -1,7 +1,7 @@
 //! One reply from its beginning to its terminal. [`Run::prepare`] is the one place that knows the
 //! order of the rooms.
 
-use crate::chat::{CacheOutcome, Delta, Event, Request, Started, Usage, new_id};
+use crate::chat::{CacheOutcome, Delta, Request, Started, Terminal, Usage, new_id};
 use crate::error::Error;
 use crate::flight::{Departure, Seat, past_deadline};
 use crate::gateway::Gateway;
@@ -45,7 +45,7 @@ impl Run {
     /// A reply that has been admitted.
     pub fn new(gateway: Arc<Gateway>, request: Request, plan: Plan, reply: Arc<Reply>) -> Run {
         let deadline = Instant::now() + request.time_limit;
-        let started_at_ms = gateway.store.as_ref().map_or(0, |store| store.now_ms());
+        let started_at_ms = gateway.rooms.store.as_ref().map_or(0, |store| store.now_ms());
         Run { gateway, request, plan, reply, deadline, started_at_ms }
     }
 
@@ -65,7 +65,7 @@ impl Run {
             telemetry::replied(
                 &self.request,
                 &self.plan,
-                self.gateway.stands_in.is_some(),
+                self.gateway.rooms.stands_in.is_some(),
                 &self.reply,
                 &end,
             );
@@ -75,7 +75,7 @@ impl Run {
         self.gateway.live.remove(&self.reply);
     }
 
-    async fn lead(&self) -> Event {
+    async fn lead(&self) -> Terminal {
         let ready = tokio::select! {
             ready = self.prepare() => Ok(ready),
             error = self.reply.stopped() => Err(error),
@@ -119,7 +119,7 @@ impl Run {
         let asking = self.plan.ask(request, &history, passages.unwrap_or_default());
         started.sources = asking.sources;
 
-        let departure = || Departure { model: gateway.model.clone(), ask: asking.ask };
+        let departure = || Departure { model: gateway.rooms.model.clone(), ask: asking.ask };
         // Who wants a fresh answer does not take the one that is being given.
         let shareable = key.as_deref().filter(|_| !request.cache.invalidate);
         let (seat, shared) = gateway.flights.board(shareable, departure);
@@ -132,7 +132,7 @@ impl Run {
     }
 
     /// Lets the answer flow until it ends by itself, by its deadline or because it was stopped.
-    async fn follow(&self, ready: Ready) -> Event {
+    async fn follow(&self, ready: Ready) -> Terminal {
         let Ready { started, log, mut seat, learn, seen } = ready;
         let keeper = self.keeper(started.clone(), seen);
         self.reply.start(started, log.clone());
@@ -162,7 +162,7 @@ impl Run {
 
     /// The terminal of a landed flight. Where the model never said what it cost, that is estimated:
     /// a cancelled answer is paid for too.
-    fn terminal(&self, landing: Landing, all: &[Delta], pays: bool) -> Event {
+    fn terminal(&self, landing: Landing, all: &[Delta], pays: bool) -> Terminal {
         let nothing = !pays || (all.is_empty() && landing.outcome.is_err());
         let estimate = || Usage {
             input_tokens: self.plan.tokens,
@@ -172,8 +172,8 @@ impl Run {
         };
         let usage = if nothing { Usage::default() } else { landing.usage.unwrap_or_else(estimate) };
         match landing.outcome {
-            Ok(stop_reason) => Event::Completed { stop_reason, usage },
-            Err(error) => Event::Failed { error, usage },
+            Ok(stop_reason) => Terminal::Completed { stop_reason, usage },
+            Err(error) => Terminal::Failed { error, usage },
         }
     }
 
@@ -183,11 +183,11 @@ impl Run {
         keeper: Option<Arc<Keeper>>,
         all: &[Delta],
         written: Option<u64>,
-        (end, learn): (Event, Option<String>),
-    ) -> Event {
+        (end, learn): (Terminal, Option<String>),
+    ) -> Terminal {
         let Some(keeper) = keeper else { return end };
         let learned = match &end {
-            Event::Completed { stop_reason, .. } if stop_reason.is_complete() => {
+            Terminal::Completed { stop_reason, .. } if stop_reason.is_complete() => {
                 learn.map(|key| (key, stop_reason.clone()))
             }
             _ => None,
@@ -208,7 +208,7 @@ impl Run {
     }
 
     fn keeper(&self, started: Started, seen: (u64, u64)) -> Option<Arc<Keeper>> {
-        let store = self.gateway.store.clone()?;
+        let store = self.gateway.rooms.store.clone()?;
         Some(Arc::new(Keeper {
             store,
             key: ReplyKey::new(&self.request.caller, &self.request.id),
@@ -216,7 +216,7 @@ impl Run {
             started,
             started_at_ms: self.started_at_ms,
             seen,
-            lease: self.gateway.lease,
+            lease: self.gateway.rooms.lease,
         }))
     }
 
@@ -224,7 +224,7 @@ impl Run {
         Started {
             request_id: self.request.id.clone(),
             chat_id: self.request.chat_id.clone().unwrap_or_else(new_id),
-            model: self.gateway.stands_in.unwrap_or(&self.plan.choice.entry.id).to_owned(),
+            model: self.gateway.rooms.stands_in.unwrap_or(&self.plan.choice.entry.id).to_owned(),
             cache,
             sources: Vec::new(),
             retrieval_unavailable: false,
@@ -247,8 +247,8 @@ async fn land(log: &Arc<Log>, keeper: Option<&Arc<Keeper>>, recording: &mut Opti
     log.landing().await
 }
 
-fn failed(error: Error) -> Event {
-    Event::Failed { error, usage: Usage::default() }
+fn failed(error: Error) -> Terminal {
+    Terminal::Failed { error, usage: Usage::default() }
 }
 
 /// Milliseconds a stage.

@@ -4,9 +4,8 @@
 use super::fields::Fields;
 use super::prompt;
 use super::voice::{Chunk, Voice, error_line, error_object, pack};
-use crate::chat::{CacheOutcome, Caller, Delta, Event, Request, Started};
+use crate::chat::{CacheOutcome, Caller, Delta, Event, Request, Started, Terminal};
 use crate::error::Error;
-use crate::reply::Step;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
@@ -79,7 +78,7 @@ impl PromptVoice {
         chunks.iter().map(|chunk| text_of(self.frame(&chunk.text, chunk.seq, true))).collect()
     }
 
-    fn end(&mut self, end: &Event) -> Vec<String> {
+    fn end(&mut self, end: &Terminal) -> Vec<String> {
         let held = std::mem::take(&mut self.held);
         let mut chunks = pack(&held, self.seq);
         let rest = chunks.pop();
@@ -93,13 +92,13 @@ impl PromptVoice {
 }
 
 impl Voice for PromptVoice {
-    fn frames(&mut self, step: Step) -> Vec<String> {
+    fn frames(&mut self, step: Event) -> Vec<String> {
         match step {
-            Step::Started(started) => {
+            Event::Started(started) => {
                 self.started = Some(started);
                 Vec::new()
             }
-            Step::Deltas { last, deltas } => {
+            Event::Deltas { last, deltas } => {
                 self.seq = last;
                 if self.is_hit() && !self.each {
                     self.held.extend(deltas);
@@ -107,26 +106,25 @@ impl Voice for PromptVoice {
                 }
                 self.delta_frames(&deltas, last)
             }
-            Step::End(end) => self.end(&end),
+            Event::End(end) => self.end(&end),
         }
     }
 }
 
 /// What a terminal says beyond the four keys.
-fn add_terminal(frame: &mut Map<String, Value>, end: &Event, started: Option<&Started>, request_id: &str) {
+fn add_terminal(frame: &mut Map<String, Value>, end: &Terminal, started: Option<&Started>, request_id: &str) {
     match end {
-        Event::Completed { stop_reason, usage } => {
+        Terminal::Completed { stop_reason, usage } => {
             frame.insert("stop_reason".into(), stop_reason.as_str().into());
             frame.insert("usage".into(), json!(usage));
         }
-        Event::Failed { error, usage } => {
+        Terminal::Failed { error, usage } => {
             if error.kind != crate::error::Kind::Cancelled {
                 frame.insert("completion".into(), error_line(error).into());
             }
             frame.insert("usage".into(), json!(usage));
             frame.insert("error".into(), error_object(error, Some(request_id)));
         }
-        Event::Started(_) | Event::Delta(_) => {}
     }
     if let Some(started) = started {
         add_started(frame, started);
@@ -158,8 +156,8 @@ mod tests {
     use crate::edge::voice::FRAME_LIMIT;
     use crate::error::Kind;
 
-    fn started(cache: CacheOutcome) -> Step {
-        Step::Started(Arc::new(Started {
+    fn started(cache: CacheOutcome) -> Event {
+        Event::Started(Arc::new(Started {
             request_id: "r".into(),
             chat_id: "c".into(),
             model: "m".into(),
@@ -171,7 +169,7 @@ mod tests {
         }))
     }
 
-    fn say(steps: Vec<Step>, mut voice: PromptVoice) -> Vec<Value> {
+    fn say(steps: Vec<Event>, mut voice: PromptVoice) -> Vec<Value> {
         let frames = steps.into_iter().flat_map(|step| voice.frames(step));
         frames
             .inspect(|frame| assert!(frame.len() <= FRAME_LIMIT))
@@ -179,12 +177,12 @@ mod tests {
             .collect()
     }
 
-    fn deltas(texts: &[&str], last: u64) -> Step {
-        Step::Deltas { last, deltas: texts.iter().map(|text| Delta::text(*text)).collect() }
+    fn deltas(texts: &[&str], last: u64) -> Event {
+        Event::Deltas { last, deltas: texts.iter().map(|text| Delta::text(*text)).collect() }
     }
 
-    fn completed() -> Step {
-        Step::End(Event::Completed { stop_reason: StopReason::EndTurn, usage: Usage::default() })
+    fn completed() -> Event {
+        Event::End(Terminal::Completed { stop_reason: StopReason::EndTurn, usage: Usage::default() })
     }
 
     #[test]
@@ -223,7 +221,8 @@ mod tests {
     #[test]
     fn an_error_is_told_in_completion_but_a_cancelled_reply_ends_with_nothing() {
         for (kind, text) in [(Kind::Throttled, "[error throttled: wait]"), (Kind::Cancelled, "")] {
-            let end = Step::End(Event::Failed { error: Error::new(kind, "wait"), usage: Usage::default() });
+            let end =
+                Event::End(Terminal::Failed { error: Error::new(kind, "wait"), usage: Usage::default() });
             let frames = say(vec![end], PromptVoice::new("r"));
             assert_eq!(frames[0]["completion"], text);
             assert_eq!(frames[0]["error"]["code"], kind.code());

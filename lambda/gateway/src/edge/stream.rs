@@ -2,50 +2,20 @@
 
 use super::body::{Body, SHOULD_RETRY, describe, failed, failed_with};
 use super::voice::Voice;
-use crate::chat::{Event, Started};
-use crate::reply::{Reader, Step};
+use crate::chat::{Event, Terminal};
+use crate::reply::{Reader, Whole};
 use bytes::Bytes;
 use futures_util::stream;
 use http::Response;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use serde_json::json;
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// A reply that was waited for to its end.
-pub struct Whole {
-    /// What was known when it began.
-    pub started: Option<Arc<Started>>,
-    /// All its text.
-    pub text: String,
-    /// Its terminal.
-    pub end: Event,
-}
-
-/// Waits for the whole reply.
-pub async fn collect(mut reader: Reader) -> Whole {
-    let mut started = None;
-    let mut text = String::new();
-    loop {
-        match reader.next().await {
-            Some(Step::Started(known)) => started = Some(known),
-            Some(Step::Deltas { deltas, .. }) => {
-                deltas.iter().for_each(|delta| text.push_str(delta.as_text()))
-            }
-            Some(Step::End(end)) => return Whole { started, text, end },
-            None => {
-                let error = crate::error::Error::internal("a reply without a terminal");
-                return Whole { started, text, end: Event::Failed { error, usage: Default::default() } };
-            }
-        }
-    }
-}
-
 /// The HTTP error of a whole reply that failed, with the text so far where there is some.
 pub fn failed_whole(whole: &Whole, request_id: &str) -> Option<Response<Body>> {
-    let Event::Failed { error, usage } = &whole.end else {
+    let Terminal::Failed { error, usage } = &whole.end else {
         return None;
     };
     if whole.text.is_empty() {
@@ -106,7 +76,7 @@ pub async fn respond(reader: Reader, voice: impl Voice + 'static, format: Format
             None => next.await,
         };
         match step {
-            Some(Step::End(Event::Failed { error, .. })) => {
+            Some(Event::End(Terminal::Failed { error, .. })) => {
                 return failed(&error, Some(&flow.reader.reply().id));
             }
             Some(step) => flow.take(step),
@@ -126,7 +96,7 @@ pub async fn respond(reader: Reader, voice: impl Voice + 'static, format: Format
 }
 
 impl<V: Voice> Flow<V> {
-    fn take(&mut self, step: Step) {
+    fn take(&mut self, step: Event) {
         let wrap = self.format.wrap;
         let bytes: String = self.voice.frames(step).into_iter().map(wrap).collect();
         if !bytes.is_empty() {

@@ -1,10 +1,9 @@
 //! How a reply is put into WebSocket frames: the one trait that the doors' formats implement, and
 //! the packing that keeps every frame within API Gateway's 32 KB.
 
-use crate::chat::Delta;
+use crate::chat::{Delta, Event};
 use crate::error::Error;
 use crate::pieces::escaped_len;
-use crate::reply::Step;
 use serde_json::{Value, json};
 
 /// The largest frame API Gateway carries, in bytes.
@@ -16,7 +15,7 @@ pub const TEXT_LIMIT: usize = 28 * 1024;
 /// One reply in one door's format.
 pub trait Voice: Send {
     /// The frames for this step, in order; none where the format has nothing to say yet.
-    fn frames(&mut self, step: Step) -> Vec<String>;
+    fn frames(&mut self, step: Event) -> Vec<String>;
 }
 
 /// Text of some deltas and the number of the last one in it.

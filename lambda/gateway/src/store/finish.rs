@@ -7,7 +7,7 @@ use super::item::{End, Item, Piece};
 use super::replies::{ReplyKey, first};
 use super::rows::{Outcome, TRIES};
 use super::{Store, unavailable};
-use crate::chat::{Delta, Event, Started};
+use crate::chat::{Delta, Started, Terminal};
 use crate::error::Error;
 use aws_sdk_dynamodb::types::TransactWriteItem;
 
@@ -25,7 +25,7 @@ pub struct Finish<'a> {
     /// Those that no flush has kept.
     pub deltas: &'a [Delta],
     /// `Completed` or `Failed`.
-    pub end: &'a Event,
+    pub end: &'a Terminal,
     /// The turn to append, where the reply belongs in a conversation.
     pub turn: Option<&'a Turn>,
     /// The key, hex SHA-256, and the answer to learn.
@@ -38,7 +38,7 @@ pub enum Finished {
     /// All is kept. A turn of a conversation that was deleted meanwhile is not.
     Stored,
     /// The reply had this terminal already, and nothing was written.
-    AlreadyEnded(Event),
+    AlreadyEnded(Terminal),
 }
 
 // The places of the actions in the transaction, for reading why it was refused.
@@ -75,7 +75,7 @@ impl Store {
         let piece = Piece {
             started: first(finish.first_seq, finish.started),
             deltas: finish.deltas.to_vec(),
-            end: End::of(finish.end),
+            end: Some(End::of(finish.end)),
         };
         let mut actions =
             vec![self.end_action(finish.key, finish.fingerprint, finish.first_seq, &piece).await?];
@@ -186,7 +186,7 @@ mod tests {
                 started: &started,
                 first_seq: 1,
                 deltas: &[Delta::text("so")],
-                end: &Event::Completed { stop_reason: StopReason::EndTurn, usage: turn.usage },
+                end: &Terminal::Completed { stop_reason: StopReason::EndTurn, usage: turn.usage },
                 turn: Some(turn),
                 learned: Some(("00", &answer)),
             };
@@ -206,7 +206,10 @@ mod tests {
         let first = world.turn("r1");
         assert_eq!(world.check(&first, &ONCE).await, Finished::Stored);
         assert_eq!(world.check(&world.turn("r2"), &ONCE).await, Finished::Stored);
-        assert!(matches!(world.check(&first, &ONCE).await, Finished::AlreadyEnded(Event::Completed { .. })));
+        assert!(matches!(
+            world.check(&first, &ONCE).await,
+            Finished::AlreadyEnded(Terminal::Completed { .. })
+        ));
         let in_flight = world.turn("r3");
         assert!(world.store.delete_chat(&in_flight.caller, "c").await.unwrap());
         assert_eq!(world.check(&in_flight, &TWICE).await, Finished::Stored);

@@ -7,7 +7,7 @@ use super::item::{self, End, Item, Piece};
 use super::overflow::ROOMY;
 use super::rows::ABSENT;
 use super::{Store, away, built};
-use crate::chat::{Caller, Delta, Event, LONGEST_REPLY, Started};
+use crate::chat::{Caller, Delta, LONGEST_REPLY, Started, Terminal};
 use crate::error::Error;
 use aws_sdk_dynamodb::types::{Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
 use std::time::Duration;
@@ -51,7 +51,7 @@ pub struct ReplyRow {
     /// In order and without a gap: the n-th has `seq` n, counted from 1.
     pub deltas: Vec<Delta>,
     /// The terminal, once there is one.
-    pub end: Option<Event>,
+    pub end: Option<Terminal>,
     /// Until then somebody is at work on it. Milliseconds since 1970.
     pub lease_until_ms: u64,
 }
@@ -144,7 +144,7 @@ impl Store {
 
     /// Ends a reply whose lease has run out, and does nothing to any other: whoever was at work on
     /// it is gone. The first terminal stays.
-    pub async fn end_reply_if_abandoned(&self, key: &ReplyKey, end: &Event) -> Result<(), Error> {
+    pub async fn end_reply_if_abandoned(&self, key: &ReplyKey, end: &Terminal) -> Result<(), Error> {
         let Some(row) = self.load_reply(key).await? else {
             return Ok(());
         };
@@ -154,7 +154,7 @@ impl Store {
         let piece = Piece {
             started: row.started.filter(|_| row.deltas.is_empty()),
             deltas: Vec::new(),
-            end: End::of(end),
+            end: Some(End::of(end)),
         };
         let first_seq = row.deltas.len() as u64 + 1;
         let end = self.end_action(key, row.fingerprint.as_deref(), first_seq, &piece).await?;
@@ -171,9 +171,6 @@ impl Store {
         first_seq: u64,
         piece: &Piece,
     ) -> Result<TransactWriteItem, Error> {
-        if piece.end.is_none() {
-            return Err(Error::internal("a reply was to be ended by an event that is no terminal"));
-        }
         let expires_at = self.expiry(self.retention.replies);
         let mut row = self.piece_row(key, "end", piece, expires_at).await?;
         row.extend(fingerprint.map(|print| ("fingerprint".to_owned(), item::s(print))));
