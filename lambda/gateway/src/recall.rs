@@ -57,49 +57,71 @@ impl Gateway {
             return Err(no_reply());
         };
         let key = ReplyKey::new(caller, id);
-        let row = store.load_reply(&key).await?.ok_or_else(no_reply)?;
-        // It may have been on its way from there to here while we looked.
-        if let (None, Some(reply)) = (&row.end, self.live.find(caller, id)) {
-            return Ok(reply);
+        let mut row = store.load_reply(&key).await?.ok_or_else(no_reply)?;
+        if row.end.is_none() {
+            // It may have been on its way from there to here while we looked, or have ended: what is
+            // not live any more has its terminal stored.
+            if let Some(reply) = self.live.find(caller, id) {
+                return Ok(reply);
+            }
+            row = store.load_reply(&key).await?.ok_or_else(no_reply)?;
         }
         let reply = Reply::new(id.to_owned(), caller.clone(), row.fingerprint.clone().unwrap_or_default());
-        if row.end.is_some() || self.is_abandoned(&store, &row) {
-            self.mirror(&store, &key, row, &reply).await;
-        } else {
+        // What is stored is played before anyone looks, so that a reply that has ended is seen ended.
+        let log = Log::new();
+        if !self.play((&store, &key), row, &reply, &log).await {
             let (gateway, mirrored) = (self.clone(), reply.clone());
-            tokio::spawn(async move { gateway.mirror(&store, &key, row, &mirrored).await });
+            tokio::spawn(async move { gateway.follow_stored(&store, &key, &mirrored, &log).await });
         }
         Ok(reply)
     }
 
-    /// Plays what is stored of a reply into one here, until its terminal. A reply whose process is
-    /// gone is ended now.
-    async fn mirror(&self, store: &Store, key: &ReplyKey, mut row: ReplyRow, reply: &Reply) {
+    /// Plays what is stored of a reply into one here, until its terminal.
+    async fn mirror(&self, store: &Store, key: &ReplyKey, row: ReplyRow, reply: &Reply) {
         let log = Log::new();
+        if !self.play((store, key), row, reply, &log).await {
+            self.follow_stored(store, key, reply, &log).await;
+        }
+    }
+
+    /// Looks at a reply that runs in another process again and again, until its terminal.
+    async fn follow_stored(&self, store: &Store, key: &ReplyKey, reply: &Reply, log: &Arc<Log>) {
         loop {
-            if let (None, Some(started)) = (reply.started(), row.started.take()) {
-                reply.start(started, log.clone());
-            }
-            let known = usize::try_from(log.len()).unwrap_or(usize::MAX);
-            row.deltas.drain(..).skip(known).for_each(|delta| log.push(delta));
-            if let Some(end) = row.end {
-                return reply.end(end);
-            }
-            if self.is_abandoned(store, &row) {
-                return reply.end(self.abandon(store, key).await);
-            }
             sleep(LOOK).await;
-            row = match store.load_reply(key).await {
+            let row = match store.load_reply(key).await {
                 Ok(Some(row)) => row,
                 Ok(None) => return reply.end(failed(no_reply())),
                 Err(error) => return reply.end(failed(error)),
             };
+            if self.play((store, key), row, reply, log).await {
+                return;
+            }
         }
     }
 
-    /// Nobody gives this reply any more.
-    fn is_abandoned(&self, store: &Store, row: &ReplyRow) -> bool {
-        self.rooms.single_process || row.lease_until_ms <= store.now_ms()
+    /// Plays what is new in a stored reply; `true` where it has ended. One whose process is gone is
+    /// ended now.
+    async fn play(
+        &self,
+        (store, key): (&Store, &ReplyKey),
+        mut row: ReplyRow,
+        reply: &Reply,
+        log: &Arc<Log>,
+    ) -> bool {
+        if let (None, Some(started)) = (reply.started(), row.started.take()) {
+            reply.start(started, log.clone());
+        }
+        let known = usize::try_from(log.len()).unwrap_or(usize::MAX);
+        row.deltas.drain(..).skip(known).for_each(|delta| log.push(delta));
+        let end = match row.end {
+            Some(end) => end,
+            None if self.rooms.single_process || row.lease_until_ms <= store.now_ms() => {
+                self.abandon(store, key).await
+            }
+            None => return false,
+        };
+        reply.end(end);
+        true
     }
 
     async fn abandon(&self, store: &Store, key: &ReplyKey) -> Terminal {

@@ -18,6 +18,9 @@ use std::time::{Duration, Instant};
 
 /// Answers a request; every failure is a response.
 pub(super) async fn handle(state: &State, request: Request<Incoming>) -> Response<Body> {
+    if request.uri().path() == "/seen" {
+        return json_response(StatusCode::OK, &state.log.seen());
+    }
     state.log.calls.fetch_add(1, Ordering::SeqCst);
     let (head, body) = request.into_parts();
     let Ok(body) = body.collect().await else {

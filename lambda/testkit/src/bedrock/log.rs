@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use hyper::HeaderMap;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// A request as it came in.
 #[derive(Clone, Debug)]
@@ -43,6 +43,34 @@ pub(super) struct Log {
     pub connections: AtomicUsize,
     pub open: AtomicUsize,
     pub dropped: Mutex<Vec<Dropped>>,
+}
+
+impl Log {
+    /// Everything as JSON, for tests in other processes: times are seconds since 1970.
+    pub(super) fn seen(&self) -> Value {
+        let requests = lock(&self.requests);
+        let requests: Vec<Value> = requests
+            .iter()
+            .map(|seen| json!({ "model": seen.model, "body": seen.body, "at": unix(seen.at) }))
+            .collect();
+        let dropped = lock(&self.dropped);
+        let dropped: Vec<Value> = dropped
+            .iter()
+            .map(|seen| json!({ "model": seen.model, "sent": seen.sent, "at": unix(seen.at) }))
+            .collect();
+        json!({
+            "calls": self.calls.load(Ordering::SeqCst),
+            "open": self.open.load(Ordering::SeqCst),
+            "requests": requests,
+            "dropped": dropped,
+        })
+    }
+}
+
+/// A moment as the wall clock has it.
+fn unix(at: Instant) -> f64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    now.saturating_sub(at.elapsed()).as_secs_f64()
 }
 
 /// Locks, whatever a panicking test has left behind.

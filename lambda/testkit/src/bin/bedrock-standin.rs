@@ -1,6 +1,9 @@
-//! The Bedrock stand-in as a process, for benchmarks: `bedrock-standin [--port N] [--knobs JSON]`,
-//! or `STANDIN_PORT` and `STANDIN_KNOBS`. It prints its URL and serves until it is killed.
-//! Without knobs it answers 32 fixed tokens at once, from frames that are encoded beforehand.
+//! The Bedrock stand-in as a process: `bedrock-standin [--port N] [--knobs JSON] [--record]`, or
+//! `STANDIN_PORT` and `STANDIN_KNOBS`. It prints its URL and serves until it is killed.
+//!
+//! Without knobs it answers 32 fixed tokens at once, from frames that are encoded beforehand: it is
+//! made for benchmarks. For tests, `--record` keeps what it has seen, for `GET /seen`, and without
+//! knobs it echoes the question.
 
 use std::error::Error;
 use std::io::Write;
@@ -10,11 +13,24 @@ use testkit::bedrock::{Knobs, Standin, TokenUsage};
 async fn main() -> Result<(), Box<dyn Error>> {
     let port = option("--port", "STANDIN_PORT").map_or(Ok(0), |port| port.parse())?;
     let json = option("--knobs", "STANDIN_KNOBS").unwrap_or_else(|| "{}".to_owned());
-    let mut knobs: Knobs = serde_json::from_str(&json)?;
+    let knobs: Knobs = serde_json::from_str(&json)?;
+
+    let standin = Standin::on(port).await?;
+    if std::env::args().any(|argument| argument == "--record") {
+        standin.set(knobs);
+    } else {
+        standin.set(fixed(knobs));
+        standin.forget_requests();
+    }
+    writeln!(std::io::stdout(), "{}", standin.url())?;
+    std::future::pending().await
+}
+
+/// Knobs whose stream is the same for every question, so that it is encoded once.
+fn fixed(mut knobs: Knobs) -> Knobs {
     if knobs.text.is_none() && knobs.tokens.is_none() {
         knobs.tokens = Some(32);
     }
-    // Counts that are given make the stream the same for every question, so that it is kept.
     let output_tokens = knobs.tokens.unwrap_or(32) as u64;
     let counts = TokenUsage {
         input_tokens: 10,
@@ -23,12 +39,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         ..Default::default()
     };
     knobs.usage.get_or_insert(counts);
-
-    let standin = Standin::on(port).await?;
-    standin.set(knobs);
-    standin.forget_requests();
-    writeln!(std::io::stdout(), "{}", standin.url())?;
-    std::future::pending().await
+    knobs
 }
 
 /// The value behind a flag, else that of an environment variable.

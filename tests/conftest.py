@@ -1,0 +1,47 @@
+"""The black-box suite: the built gateway, driven over real sockets by published clients.
+
+`scripts/test` installs what it needs and runs it after all other tests. By hand:
+
+    cargo build --workspace
+    python3 -m venv target/test-venv
+    target/test-venv/bin/pip install -r tests/requirements.txt
+    npm ci --prefix tests
+    target/test-venv/bin/pytest -n 4 tests
+
+`LLM_GATEWAY_BIN` and `BEDROCK_STANDIN_BIN` name other binaries than those in `target/debug`. Nothing
+here needs a network or an account: Bedrock is the stand-in of `lambda/testkit`, whose answers are
+steered by an `@standin{…}` directive inside the prompt (`clients.standin` writes it).
+"""
+
+import contextlib
+
+import pytest
+
+import target as targets
+from clients import Http
+
+
+@pytest.fixture(scope="session")
+def target():
+    """A gateway that the tests of one worker share: they use prompts, chats and ids of their own."""
+    with targets.running() as shared:
+        yield shared
+
+
+@pytest.fixture
+def upstream(target):
+    """The stand-in behind the shared gateway."""
+    return target.standin
+
+
+@pytest.fixture
+def http(target):
+    """An HTTP client of the shared gateway."""
+    return Http(target)
+
+
+@pytest.fixture
+def own():
+    """Starts gateways of this test's own, with options; they end with the test."""
+    with contextlib.ExitStack() as stack:
+        yield lambda **options: stack.enter_context(targets.running(**options))
