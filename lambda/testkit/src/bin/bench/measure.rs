@@ -2,7 +2,7 @@
 
 use crate::client::{Connection, Failure, Timing};
 use crate::process::{Process, Scratch};
-use crate::targets::{Target, gateway};
+use crate::targets::{Setup, Target, beside, gateway};
 use futures_util::future::{try_join, try_join_all};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -158,8 +158,10 @@ async fn with_streams(target: &Target) -> Result<f64, Failure> {
 /// Milliseconds from start to listening, the median of a few.
 pub async fn start_up(scratch: &Scratch, upstream: &Process) -> Result<f64, Failure> {
     let mut times = Vec::new();
+    let program = beside("llm-gateway")?;
     for _ in 0..STARTS {
-        times.push(ms(gateway(scratch, upstream.address, true, &[]).await?.started_in));
+        let setup = Setup { program: &program, bearer: true, store: true };
+        times.push(ms(gateway(scratch, upstream.address, setup).await?.started_in));
     }
     Ok(median(&times))
 }

@@ -28,7 +28,7 @@ fn row(target: &Target, figures: &Figures, direct: &Figures) -> String {
     };
     let (own, floor) = (medians(figures), medians(direct));
     let is_direct = std::ptr::eq(figures, direct);
-    let mut cells = vec![target.name.to_owned()];
+    let mut cells = vec![target.name.clone()];
     cells.extend(own.map(|ms| format!("{ms:.2}")));
     for (own, floor) in own.iter().zip(floor) {
         cells.push(if is_direct { "".to_owned() } else { format!("{:.2}", own - floor) });

@@ -13,7 +13,7 @@ use tokio::process::Command;
 /// One row of the table.
 pub struct Target {
     /// Its name there.
-    pub name: &'static str,
+    pub name: String,
     /// The process that answers.
     pub process: Rc<Process>,
     /// Nobody measures the process of another row twice.
@@ -37,6 +37,10 @@ enum Talk {
 static COUNTER: AtomicU64 = AtomicU64::new(0);
 
 impl Target {
+    fn new(name: String, process: Process, talk: Talk) -> Target {
+        Target { name, process: Rc::new(process), owns_process: true, talk }
+    }
+
     /// Is it the gateway?
     pub fn is_gateway(&self) -> bool {
         self.talk != Talk::Converse
@@ -74,44 +78,59 @@ fn default_model() -> String {
     catalog["default"].as_str().unwrap_or_default().to_owned()
 }
 
-/// Starts everything.
-pub async fn start(scratch: &Scratch) -> Result<Vec<Target>, Failure> {
+/// A gateway to start.
+pub struct Setup<'a> {
+    /// Its program.
+    pub program: &'a Path,
+    /// A Bedrock API key instead of SigV4.
+    pub bearer: bool,
+    /// Cache and conversations on.
+    pub store: bool,
+}
+
+/// Starts everything: this build of the gateway in all variants and `others` in two.
+pub async fn start(scratch: &Scratch, others: &[PathBuf]) -> Result<Vec<Target>, Failure> {
     let standin =
         Process::start(Command::new(beside("bedrock-standin")?), &scratch.0.join("standin")).await?;
     let upstream = standin.address;
-    let row =
-        |name, process: Process, talk| Target { name, process: Rc::new(process), owns_process: true, talk };
-    let mut targets = vec![row("direct", standin, Talk::Converse)];
+    let mut targets = vec![Target::new("direct".to_owned(), standin, Talk::Converse)];
     if let Some(nginx) = nginx(scratch, upstream).await? {
-        targets.push(row("nginx, bare hop", nginx, Talk::Converse));
+        targets.push(Target::new("nginx, bare hop".to_owned(), nginx, Talk::Converse));
     }
-    let plain = ["--no-store"];
-    targets.push(row("gateway, bearer", gateway(scratch, upstream, true, &plain).await?, Talk::Ask));
-    targets.push(row("gateway, SigV4", gateway(scratch, upstream, false, &plain).await?, Talk::Ask));
-    let keeping = row("gateway, cache and chat", gateway(scratch, upstream, true, &[]).await?, Talk::InChat);
-    let process = keeping.process.clone();
-    targets.push(keeping);
-    targets.push(Target { name: "gateway, cached answer", process, owns_process: false, talk: Talk::Repeat });
+    let program = beside("llm-gateway")?;
+    let sigv4 = Setup { program: &program, bearer: false, store: false };
+    let sigv4 = gateway(scratch, upstream, sigv4).await?;
+    targets.push(Target::new("gateway, SigV4".to_owned(), sigv4, Talk::Ask));
+    for program in [&program].into_iter().chain(others) {
+        let label = if others.is_empty() { String::new() } else { format!(" ({})", program.display()) };
+        let plain = gateway(scratch, upstream, Setup { program, bearer: true, store: false }).await?;
+        targets.push(Target::new(format!("gateway, bearer{label}"), plain, Talk::Ask));
+        let keeping = gateway(scratch, upstream, Setup { program, bearer: true, store: true }).await?;
+        let keeping = Target::new(format!("gateway, cache and chat{label}"), keeping, Talk::InChat);
+        let process = keeping.process.clone();
+        targets.push(keeping);
+        let name = format!("gateway, cached answer{label}");
+        targets.push(Target { name, process, owns_process: false, talk: Talk::Repeat });
+    }
     Ok(targets)
 }
 
-/// Starts a gateway in front of `upstream`, without documents; `bearer` or SigV4.
-pub async fn gateway(
-    scratch: &Scratch,
-    upstream: SocketAddr,
-    bearer: bool,
-    arguments: &[&str],
-) -> Result<Process, Failure> {
+/// Starts a gateway in front of `upstream`, without documents.
+pub async fn gateway(scratch: &Scratch, upstream: SocketAddr, setup: Setup<'_>) -> Result<Process, Failure> {
     let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-    let mut command = Command::new(beside("llm-gateway")?);
+    let mut command = Command::new(setup.program);
     // The environment of the one who measures must not change what is measured.
-    command.env_clear().args(["--port", "0", "--model", "bedrock"]).args(arguments);
+    command.env_clear().args(["--port", "0", "--model", "bedrock"]);
     command.arg("--documents").arg(scratch.0.join("documents"));
-    command.arg("--data").arg(scratch.0.join(format!("data-{number}")));
+    if setup.store {
+        command.arg("--data").arg(scratch.0.join(format!("data-{number}")));
+    } else {
+        command.arg("--no-store");
+    }
     command.env("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", format!("http://{upstream}"));
     command.env("AWS_REGION", "us-east-1").env("AWS_EC2_METADATA_DISABLED", "true");
     command.env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE").env("AWS_SECRET_ACCESS_KEY", "for the stand-in only");
-    if bearer {
+    if setup.bearer {
         command.env("AWS_BEARER_TOKEN_BEDROCK", "for-the-stand-in-only");
     }
     Process::start(command, &scratch.0.join(format!("gateway-{number}"))).await
@@ -146,7 +165,7 @@ async fn nginx(scratch: &Scratch, upstream: SocketAddr) -> Result<Option<Process
 }
 
 /// A program that was built together with this one.
-fn beside(name: &str) -> Result<PathBuf, Failure> {
+pub fn beside(name: &str) -> Result<PathBuf, Failure> {
     let here = std::env::current_exe()?;
     Ok(here.parent().unwrap_or(Path::new(".")).join(name))
 }
