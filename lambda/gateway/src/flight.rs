@@ -34,14 +34,13 @@ struct Place {
 }
 
 impl Seat {
-    /// Does this reply pay for the model call? Of those that share a whole answer one does; a reply
+    /// Does this reply pay for the model call? Of those that share one to its end one does; a reply
     /// that stops early does only if nobody else goes on with the call.
-    pub fn pays(&self, whole: bool) -> bool {
-        if whole {
-            !self.place.paid.swap(true, Ordering::Relaxed)
-        } else {
-            Arc::strong_count(&self.place) == 1
+    pub fn pays(&self) -> bool {
+        if self.log.has_landed() {
+            return !self.place.paid.swap(true, Ordering::Relaxed);
         }
+        Arc::strong_count(&self.place) == 1
     }
 }
 
@@ -297,7 +296,9 @@ mod tests {
         assert!(!joined);
         let (two, joined) = flights.board(Some("key"), || unreachable!());
         assert!(joined);
+        assert!(!one.pays(), "it stops early, and the other goes on");
         drop(one);
+        assert!(two.pays(), "nobody else is left");
         let log = two.log.clone();
         tokio::task::yield_now().await;
         assert!(!log.has_landed(), "one still waits for it");

@@ -231,6 +231,9 @@ pub struct Whole {
 
 /// Waits for the whole reply.
 pub async fn collect(mut reader: Reader) -> Whole {
+    // Nothing is sent before the end, so that nothing needs to be looked at before it either.
+    let reply = reader.reply().clone();
+    reply.ended().await;
     let mut started = None;
     let mut text = String::new();
     loop {

@@ -144,7 +144,7 @@ impl Run {
         };
         let all = self.reply.freeze();
         // One of those who share a model call pays for it and learns its answer.
-        let pays = seat.as_ref().is_some_and(|seat| seat.pays(landing.outcome.is_ok()));
+        let pays = seat.as_ref().is_some_and(|seat| seat.pays());
         if landing.outcome.is_err() {
             // The seat is given up at once: if it was the last, the model stops now. A whole answer
             // keeps its seat until it is stored, for identical questions that come meanwhile.
@@ -240,9 +240,11 @@ const KEEP_LIMIT: Duration = Duration::from_secs(8);
 /// Waits for the landing. Most short answers land before the first gathering: they are written once,
 /// at their end, and `recording` stays empty.
 async fn land(log: &Arc<Log>, keeper: Option<&Arc<Keeper>>, recording: &mut Option<Recording>) -> Landing {
-    tokio::select! {
-        landing = log.landing() => return landing,
-        () = sleep(GATHER) => *recording = keeper.map(|keeper| keeper.record(log.clone())),
+    if let Some(keeper) = keeper {
+        tokio::select! {
+            landing = log.landing() => return landing,
+            () = sleep(GATHER) => *recording = Some(keeper.record(log.clone())),
+        }
     }
     log.landing().await
 }

@@ -3,9 +3,10 @@
 
 use super::fields::Fields;
 use super::prompt;
-use super::voice::{Chunk, Voice, error_line, error_object, pack};
+use super::voice::{Voice, error_line, error_object, pack};
 use crate::chat::{CacheOutcome, Caller, Delta, Event, Request, Started, Terminal};
 use crate::error::Error;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
@@ -55,39 +56,63 @@ impl PromptVoice {
         self.started.as_ref().is_some_and(|started| started.cache == CacheOutcome::Hit)
     }
 
-    fn frame(&self, text: &str, seq: u64, more: bool) -> Map<String, Value> {
-        let mut frame = Map::new();
-        frame.insert("completion".into(), text.into());
-        let chat_id = self.started.as_ref().map_or("", |started| started.chat_id.as_str());
-        frame.insert("chat_id".into(), chat_id.into());
-        frame.insert("cached".into(), if self.is_hit() { "true" } else { "false" }.into());
-        frame.insert("has_more_messages".into(), if more { "true" } else { "false" }.into());
-        frame.insert("request_id".into(), self.request_id.as_str().into());
-        frame.insert("seq".into(), seq.into());
-        frame
+    fn frame<'a>(&'a self, text: &'a str, seq: u64, more: bool) -> Frame<'a> {
+        Frame {
+            completion: text,
+            chat_id: self.started.as_ref().map_or("", |started| started.chat_id.as_str()),
+            cached: if self.is_hit() { "true" } else { "false" },
+            has_more_messages: if more { "true" } else { "false" },
+            request_id: &self.request_id,
+            seq,
+        }
     }
 
     fn delta_frames(&self, deltas: &[Delta], last: u64) -> Vec<String> {
-        let chunks = if self.each {
-            let first = last + 1 - deltas.len() as u64;
-            let texts = deltas.iter().zip(first..).filter(|(delta, _)| !delta.as_text().is_empty());
-            texts.map(|(delta, seq)| Chunk { text: delta.as_text().to_owned(), seq }).collect()
-        } else {
-            pack(deltas, last)
-        };
-        chunks.iter().map(|chunk| text_of(self.frame(&chunk.text, chunk.seq, true))).collect()
+        if !self.each {
+            let chunks = pack(deltas, last);
+            return chunks.iter().map(|chunk| self.frame(&chunk.text, chunk.seq, true).text()).collect();
+        }
+        let first = last + 1 - deltas.len() as u64;
+        let texts = deltas.iter().map(Delta::as_text).zip(first..).filter(|(text, _)| !text.is_empty());
+        texts.map(|(text, seq)| self.frame(text, seq, true).text()).collect()
     }
 
     fn end(&mut self, end: &Terminal) -> Vec<String> {
         let held = std::mem::take(&mut self.held);
         let mut chunks = pack(&held, self.seq);
-        let rest = chunks.pop();
+        let rest = chunks.pop().map_or(String::new(), |chunk| chunk.text);
         let mut frames: Vec<String> =
-            chunks.iter().map(|chunk| text_of(self.frame(&chunk.text, chunk.seq, true))).collect();
-        let mut last = self.frame(&rest.map_or(String::new(), |chunk| chunk.text), self.seq, false);
+            chunks.iter().map(|chunk| self.frame(&chunk.text, chunk.seq, true).text()).collect();
+        let mut last = self.frame(&rest, self.seq, false).object();
         add_terminal(&mut last, end, self.started.as_deref(), &self.request_id);
-        frames.push(text_of(last));
+        frames.push(Value::Object(last).to_string());
         frames
+    }
+}
+
+/// The keys of every frame.
+#[derive(Serialize)]
+struct Frame<'a> {
+    completion: &'a str,
+    chat_id: &'a str,
+    cached: &'static str,
+    has_more_messages: &'static str,
+    request_id: &'a str,
+    seq: u64,
+}
+
+impl Frame<'_> {
+    /// Straight to text: there is one for each token of a stream.
+    fn text(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// As an object, for a terminal to be added to.
+    fn object(&self) -> Map<String, Value> {
+        match json!(self) {
+            Value::Object(object) => object,
+            _ => Map::new(),
+        }
     }
 }
 
@@ -143,10 +168,6 @@ pub fn add_started(frame: &mut Map<String, Value>, started: &Started) {
     if started.retrieval_unavailable {
         frame.insert("retrieval".into(), "unavailable".into());
     }
-}
-
-fn text_of(frame: Map<String, Value>) -> String {
-    Value::Object(frame).to_string()
 }
 
 #[cfg(test)]
