@@ -102,7 +102,10 @@ impl Plan {
             passages,
             question,
         };
-        Asking { ask, sources, first_kept: kept.first().map_or(0, |turn| turn.at_ms) }
+        // Where no turn fits, the next prompt begins behind the newest one.
+        let none_fits = || history.last().map_or(0, |turn| turn.at_ms + 1);
+        let first_kept = kept.first().map_or_else(none_fits, |turn| turn.at_ms);
+        Asking { ask, sources, first_kept }
     }
 }
 
@@ -112,7 +115,7 @@ pub struct Asking {
     pub ask: Ask,
     /// The passages in it.
     pub sources: Vec<crate::chat::Source>,
-    /// `at_ms` of the oldest turn in it, 0 without one.
+    /// `at_ms` of the oldest turn that the conversation goes on from; 0 where there is none yet.
     pub first_kept: u64,
 }
 

@@ -147,8 +147,11 @@ impl Store {
                     "SET chat_id = :chat, title = :title, created_at = :now_ms, updated_at = :now_ms, \
                      expires_at = :expiry, turns = :one REMOVE gone",
                 )
-                .condition_expression("expires_at = :seen")
-                .expression_attribute_values(":seen", item::n(seen)),
+                .condition_expression(
+                    "expires_at = :seen AND (attribute_not_exists(deleted_at) OR deleted_at < :started)",
+                )
+                .expression_attribute_values(":seen", item::n(seen))
+                .expression_attribute_values(":started", item::n(turn.started_at_ms)),
             HeadChange::Append => update
                 .update_expression(
                     "SET chat_id = :chat, title = if_not_exists(title, :title), \

@@ -16,7 +16,7 @@
 //!
 //! | `pk` | `sk` | attributes |
 //! |---|---|---|
-//! | `reply#H(caller, id)` | `begin` | `fingerprint`, `lease_until` (ms) |
+//! | `reply#H(caller, id)` | `begin` | `fingerprint`, `owner`, `lease_until` (ms) |
 //! | | `event#first seq` | `fingerprint`, `lease_until`, `first_seq`, blob `body` ([`Piece`]) |
 //! | | `end` | `fingerprint`, `first_seq`, `last_seq`, blob `body` ([`Piece`]) |
 //! | `chats#H(caller)` | `chat#H(chat id)` | `chat_id`, `title`, `created_at`, `updated_at` (ms), `turns`, `deleted_at` (ms), `gone` |

@@ -7,7 +7,7 @@ use super::item::{self, End, Item, Piece};
 use super::overflow::ROOMY;
 use super::rows::ABSENT;
 use super::{Store, away, built};
-use crate::chat::{Caller, Delta, LONGEST_REPLY, Started, Terminal};
+use crate::chat::{Caller, Delta, LONGEST_REPLY, Started, Terminal, new_id};
 use crate::error::Error;
 use aws_sdk_dynamodb::types::{Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
 use std::time::Duration;
@@ -83,17 +83,21 @@ impl Store {
     ) -> Result<Begun, Error> {
         let mut row = item::key(&key.pk(), "begin");
         row.insert("fingerprint".to_owned(), item::s(fingerprint));
+        // A put whose answer was lost is sent again by the SDK and then meets its own row.
+        let owner = new_id();
+        row.insert("owner".to_owned(), item::s(&owner));
         row.insert("lease_until".to_owned(), item::n(self.lease_end(lease)));
         row.insert("expires_at".to_owned(), item::n(self.begin_expiry()));
         let put = self.client.put_item().table_name(&self.tables.state).set_item(Some(row));
-        match put.condition_expression(ABSENT).expression_attribute_values(":now", self.now()).send().await {
-            Ok(_) => Ok(Begun::New),
-            Err(error)
-                if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) =>
-            {
-                Ok(Begun::Exists)
+        let put = put.condition_expression(ABSENT).expression_attribute_values(":now", self.now());
+        let put = put.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let Err(error) = put.send().await else { return Ok(Begun::New) };
+        match error.as_service_error() {
+            Some(PutItemError::ConditionalCheckFailedException(refused)) => {
+                let known = refused.item().and_then(|row| item::text(row, "owner"));
+                Ok(if known == Some(&owner) { Begun::New } else { Begun::Exists })
             }
-            Err(error) => Err(away("begin", &error)),
+            _ => Err(away("begin", &error)),
         }
     }
 
