@@ -9,6 +9,7 @@ use super::rows::ABSENT;
 use super::{Store, away, built};
 use crate::chat::{Caller, Delta, LONGEST_REPLY, Started, Terminal, new_id};
 use crate::error::Error;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::{Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
 use std::time::Duration;
 
