@@ -219,6 +219,11 @@ impl Reader {
         self
     }
 
+    /// The number of the last delta that it has given, or that it was told to begin after.
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+
     /// The reply that is read.
     pub fn reply(&self) -> &Arc<Reply> {
         &self.reply

@@ -32,7 +32,7 @@ pub async fn answer(
         return Ok(json(&status(&reply)));
     }
     let reader = reply.read(after);
-    Ok(respond(reader, PromptVoice::each_delta(&reply.id), SSE).await)
+    Ok(respond(reader, PromptVoice::each_delta(&reply.id).after(after), SSE).await)
 }
 
 fn after(query: &str) -> Result<u64, Error> {

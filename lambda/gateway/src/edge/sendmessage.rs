@@ -42,6 +42,11 @@ impl PromptVoice {
         }
     }
 
+    /// The same for a reply that is read on after delta number `seq`.
+    pub fn after(self, seq: u64) -> PromptVoice {
+        PromptVoice { seq, ..self }
+    }
+
     /// One object a delta, whatever else is waiting.
     pub fn each_delta(request_id: &str) -> PromptVoice {
         PromptVoice { each: true, ..PromptVoice::new(request_id) }

@@ -138,7 +138,7 @@ impl Session {
         let named = fields.peek_name("request_id");
         match control::attach(&self.doors, &self.caller, fields).await {
             Ok(reader) => {
-                let voice = PromptVoice::new(&reader.reply().id);
+                let voice = PromptVoice::new(&reader.reply().id).after(reader.seq());
                 self.run(reader, voice).await
             }
             Err(error) => {
