@@ -52,7 +52,7 @@ impl Run {
 
     /// Gives the reply.
     pub async fn go(self) {
-        let end = match self.gateway.begin(&self.request, &self.reply).await {
+        let end = match Box::pin(self.gateway.begin(&self.request, &self.reply)).await {
             Ok(true) => Some(self.lead().await),
             Ok(false) => None,
             Err(error) => Some(failed(error)),
@@ -72,8 +72,9 @@ impl Run {
     }
 
     async fn lead(&self) -> Event {
+        // Boxed, as `keep` is: what only prepares or ends a reply takes no memory while it streams.
         let ready = tokio::select! {
-            ready = self.prepare() => Ok(ready),
+            ready = Box::pin(self.prepare()) => Ok(ready),
             error = self.reply.stopped() => Err(error),
             () = sleep_until(self.deadline) => Err(past_deadline()),
         };
@@ -82,7 +83,7 @@ impl Run {
             Err(error) if self.request.id_given => {
                 // The id is claimed: whoever asks for it again must learn how it ended.
                 let keeper = self.keeper(self.started(CacheOutcome::Bypass), (0, 0));
-                self.keep(keeper, &Log::new(), 0, (failed(error), None)).await
+                Box::pin(self.keep(keeper, &Log::new(), 0, (failed(error), None))).await
             }
             Err(error) => failed(error),
         }
@@ -148,7 +149,7 @@ impl Run {
             None => 0,
         };
         let end = self.terminal(landing, &log, free);
-        let end = self.keep(keeper, &log, written, (end, learn)).await;
+        let end = Box::pin(self.keep(keeper, &log, written, (end, learn))).await;
         drop(seat);
         end
     }
