@@ -120,7 +120,8 @@ impl Server {
             index(&head.headers)
         } else {
             match read(body).await {
-                Ok(bytes) => self.doors.http(Request::from_parts(head, bytes), caller).await,
+                // Boxed: hyper keeps room for this future as long as a connection is open.
+                Ok(bytes) => Box::pin(self.doors.http(Request::from_parts(head, bytes), caller)).await,
                 Err(error) => failed(&error, None),
             }
         };

@@ -52,7 +52,8 @@ impl Run {
     /// Gives the reply.
     pub async fn go(self) {
         let begun = tokio::select! {
-            begun = self.gateway.begin(&self.request, &self.reply) => begun,
+            biased;
+            begun = Box::pin(self.gateway.begin(&self.request, &self.reply)) => begun,
             error = self.reply.stopped() => Err(error),
             () = sleep_until(self.deadline) => Err(past_deadline()),
         };
@@ -76,8 +77,10 @@ impl Run {
     }
 
     async fn lead(&self) -> Terminal {
+        // Boxed, as `keep` is: what only prepares or ends a reply takes no memory while it streams.
         let ready = tokio::select! {
-            ready = self.prepare() => Ok(ready),
+            biased;
+            ready = Box::pin(self.prepare()) => Ok(ready),
             error = self.reply.stopped() => Err(error),
             () = sleep_until(self.deadline) => Err(past_deadline()),
         };
@@ -86,7 +89,7 @@ impl Run {
             Err(error) if self.request.id_given => {
                 // The id is claimed: whoever asks for it again must learn how it ended.
                 let keeper = self.keeper(self.started(CacheOutcome::Bypass), (0, 0));
-                self.keep(keeper, &[], None, (failed(error), None)).await
+                Box::pin(self.keep(keeper, &[], None, (failed(error), None))).await
             }
             Err(error) => failed(error),
         }
@@ -155,7 +158,7 @@ impl Run {
             None => None,
         };
         let end = self.terminal(landing, &all, pays);
-        let end = self.keep(keeper, &all, written, (end, learn.filter(|_| pays))).await;
+        let end = Box::pin(self.keep(keeper, &all, written, (end, learn.filter(|_| pays)))).await;
         drop(seat);
         end
     }

@@ -35,20 +35,20 @@ pub struct Format {
     /// What is sent when the model has been silent for [`SILENCE`]; where there is nothing to
     /// send, the reply waits with its status for the first piece.
     pub keep_alive: Option<&'static str>,
-    /// From the voice's frames to bytes on the wire.
-    pub wrap: fn(String) -> String,
+    /// What stands before and behind each of the voice's frames.
+    pub around: (&'static str, &'static str),
 }
 
 /// Server-sent events. No `id:` and no `retry:` lines: official SDKs crash on them.
 pub const SSE: Format = Format {
     content_type: "text/event-stream",
     keep_alive: Some(": keep-alive\n\n"),
-    wrap: |frame| format!("data: {frame}\n\n"),
+    around: ("data: ", "\n\n"),
 };
 
 /// Raw text.
 pub const RAW: Format =
-    Format { content_type: "text/plain; charset=utf-8", keep_alive: None, wrap: |frame| frame };
+    Format { content_type: "text/plain; charset=utf-8", keep_alive: None, around: ("", "") };
 
 /// How long a stream stays silent before a keep-alive.
 const SILENCE: Duration = Duration::from_secs(15);
@@ -97,8 +97,13 @@ pub async fn respond(reader: Reader, voice: impl Voice + 'static, format: Format
 
 impl<V: Voice> Flow<V> {
     fn take(&mut self, step: Event) {
-        let wrap = self.format.wrap;
-        let bytes: String = self.voice.frames(step).into_iter().map(wrap).collect();
+        let (before, behind) = self.format.around;
+        let frames = self.voice.frames(step);
+        let size = frames.iter().map(|frame| before.len() + frame.len() + behind.len()).sum();
+        let mut bytes = String::with_capacity(size);
+        for frame in &frames {
+            [before, frame, behind].iter().for_each(|piece| bytes.push_str(piece));
+        }
         if !bytes.is_empty() {
             self.ready.push_back(Bytes::from(bytes));
         }

@@ -9,18 +9,19 @@ use futures_util::future::BoxFuture;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc};
-use tokio::time::{Instant, sleep};
+use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 /// Ids that wait in memory at most; more jobs than that are found by the next look at the rows.
 const WAITING: usize = 10_000;
 
-/// After a start the rows are looked at often, until the leases of a killed process are over; then
-/// seldom, because every job is queued as it comes.
-const SOON: Duration = Duration::from_secs(3);
-const SELDOM: Duration = Duration::from_secs(60);
-const START: Duration = Duration::from_secs(60);
+/// How soon the rows are looked at again while there are open jobs in them: the lease of a process
+/// that was killed may still run.
+const SOON: Duration = Duration::from_secs(5);
+
+/// How often where there were none. A look reads the whole table, conversations included.
+const SELDOM: Duration = Duration::from_secs(300);
 
 type Id = (Caller, String);
 
@@ -30,6 +31,8 @@ pub struct LocalQueue {
     waiting: mpsc::Sender<Id>,
     /// Ids that wait or are worked on: a look at the rows does not deliver them twice.
     known: Mutex<HashSet<Id>>,
+    /// Rings when a job is open that is not in memory.
+    missed: Notify,
     closing: CancellationToken,
 }
 
@@ -38,7 +41,7 @@ impl LocalQueue {
     pub fn start(worker: Arc<dyn Worker>, concurrency: usize) -> Arc<LocalQueue> {
         let (waiting, jobs) = mpsc::channel(WAITING);
         let (known, closing) = (Mutex::default(), CancellationToken::new());
-        let queue = Arc::new(LocalQueue { worker, waiting, known, closing });
+        let queue = Arc::new(LocalQueue { worker, waiting, known, missed: Notify::new(), closing });
         tokio::spawn(queue.clone().find());
         tokio::spawn(queue.clone().take(jobs, concurrency));
         queue
@@ -48,19 +51,27 @@ impl LocalQueue {
         if lock(&self.known).insert(job.clone()) && self.waiting.try_send(job.clone()).is_err() {
             // A full queue refuses nothing: the row is there and is found.
             lock(&self.known).remove(&job);
+            self.missed.notify_one();
         }
     }
 
-    /// Finds jobs in the rows, at the start and from time to time.
+    /// Finds jobs in the rows: at the start, while some are open, and from time to time.
     async fn find(self: Arc<LocalQueue>) {
-        let start = Instant::now();
         loop {
-            match self.worker.open().await {
-                Ok(jobs) => jobs.into_iter().for_each(|job| self.put(job)),
-                Err(error) => tracing::warn!(%error, "jobs cannot be listed"),
-            }
+            let wait = match self.worker.open().await {
+                Ok(jobs) if jobs.is_empty() => SELDOM,
+                Ok(jobs) => {
+                    jobs.into_iter().for_each(|job| self.put(job));
+                    SOON
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "jobs cannot be listed");
+                    SOON
+                }
+            };
             tokio::select! {
-                () = sleep(if start.elapsed() < START { SOON } else { SELDOM }) => {}
+                () = sleep(wait) => {}
+                () = self.missed.notified() => sleep(SOON).await,
                 () = self.closing.cancelled() => return,
             }
         }
@@ -91,7 +102,10 @@ impl LocalQueue {
                 lock(&self.known).remove(&job);
                 return self.put(job);
             }
-            Err(error) => tracing::warn!(job = job.1, %error, "a job was not worked off"),
+            Err(error) => {
+                tracing::warn!(job = job.1, %error, "a job was not worked off");
+                self.missed.notify_one();
+            }
         }
         lock(&self.known).remove(&job);
     }
