@@ -1,0 +1,98 @@
+//! WebSocket API events: `$connect`, `$disconnect`, and messages, which are answered at once and
+//! streamed after.
+
+use super::caller::caller;
+use super::open::Lambda;
+use super::push::Connection;
+use super::runtime::Answer;
+use crate::chat::Caller;
+use crate::edge::body::failed;
+use crate::edge::socket::Session;
+use crate::error::Error;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// Takes one event.
+pub async fn handle(lambda: &Lambda, event: &[u8], until: Instant) -> Answer {
+    let Ok(event) = serde_json::from_slice::<Value>(event) else {
+        return Answer::Failed("This is no WebSocket event of API Gateway.".to_owned());
+    };
+    let context = &event["requestContext"];
+    let Some(id) = context["connectionId"].as_str() else {
+        return Answer::Failed("This is no WebSocket event of API Gateway: it has no connectionId.".to_owned());
+    };
+    match context["eventType"].as_str() {
+        Some("CONNECT") => Answer::Whole(connect(lambda, id, &event).await),
+        Some("DISCONNECT") => Answer::Whole(disconnect(lambda, id).await),
+        _ => message(lambda, id, &event, until).await,
+    }
+}
+
+/// The connection's caller, kept with it: later events do not say who it was. Never a push from
+/// here: API Gateway does not know the connection yet.
+async fn connect(lambda: &Lambda, id: &str, event: &Value) -> Value {
+    let caller = caller(&event["requestContext"], lambda.gateway.settings.caller_session);
+    if let (Some(caller), Some(store)) = (caller, lambda.gateway.store())
+        && let Err(error) = store.put_connection(id, &caller).await
+    {
+        tracing::warn!(connection_id = id, %error, "a connection's caller was not stored");
+        let status = failed(&error, None).status().as_u16();
+        return json!({"statusCode": status});
+    }
+    let offered = event["headers"].as_object().into_iter().flatten();
+    let subprotocols = offered.filter(|(name, _)| name.eq_ignore_ascii_case("sec-websocket-protocol"));
+    let selected = subprotocols
+        .filter_map(|(_, value)| value.as_str())
+        .flat_map(|value| value.split(','))
+        .any(|name| name.trim() == "llm-gateway");
+    match selected {
+        true => json!({"statusCode": 200, "headers": {"Sec-WebSocket-Protocol": "llm-gateway"}}),
+        false => json!({"statusCode": 200}),
+    }
+}
+
+async fn disconnect(lambda: &Lambda, id: &str) -> Value {
+    if let Some(store) = lambda.gateway.store()
+        && let Err(error) = store.delete_connection(id).await
+    {
+        // It expires by itself.
+        tracing::warn!(connection_id = id, %error, "a connection was not removed");
+    }
+    json!({"statusCode": 200})
+}
+
+async fn message(lambda: &Lambda, id: &str, event: &Value, until: Instant) -> Answer {
+    let caller = match caller_of(lambda, id, event).await {
+        Ok(caller) => caller,
+        Err(error) => {
+            tracing::warn!(connection_id = id, %error, "a message's caller is not known");
+            return Answer::Whole(json!({"statusCode": error.kind.status()}));
+        }
+    };
+    let text = event["body"].as_str().unwrap_or_default().to_owned();
+    let outlet = Arc::new(Connection::new(lambda.connections.clone(), id.to_owned(), until));
+    let doors = Arc::new(lambda.doors(Some(until)));
+    // Answered before anything is asked: API Gateway gives up on an integration after 29 seconds and
+    // puts a frame of its own into the client's stream.
+    let going = Box::pin(async move {
+        let session = Session::new(doors, caller, outlet);
+        if let Some(going) = session.text(&text).await {
+            going.await;
+        }
+    });
+    Answer::Then(json!({"statusCode": 200}), going)
+}
+
+/// Who the connection was opened by. Where the deployment has no authentication, the connection
+/// is its own caller.
+async fn caller_of(lambda: &Lambda, id: &str, event: &Value) -> Result<Caller, Error> {
+    if let Some(caller) = caller(&event["requestContext"], lambda.gateway.settings.caller_session) {
+        return Ok(caller);
+    }
+    let stored = match lambda.gateway.store() {
+        Some(store) => store.connection(id).await?,
+        None => None,
+    };
+    Ok(stored.unwrap_or_else(|| Caller(format!("connection:{id}"))))
+}

@@ -1,0 +1,2 @@
+//! The rest Lambda.
+fn main() {}

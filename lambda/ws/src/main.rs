@@ -1,0 +1,2 @@
+//! The ws Lambda.
+fn main() {}
