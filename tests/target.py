@@ -152,6 +152,11 @@ class Target:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.search(r"VmRSS:\s+(\d+) kB", status).group(1)) * 1024
 
+    def connections(self):
+        """How many sockets the gateway has open."""
+        links = Path(f"/proc/{self.process.pid}/fd").iterdir()
+        return sum(link.is_symlink() and os.readlink(link).startswith("socket:") for link in links)
+
     def close(self):
         """Ends everything that was started and removes the data."""
         if self.process and self.process.poll() is None:
