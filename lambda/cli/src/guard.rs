@@ -106,9 +106,10 @@ impl Guard {
     }
 
     fn caller(&self, head: &Parts) -> Result<Caller, Error> {
-        let open = head.uri.path() == "/health"
-            || head.method == Method::OPTIONS
-            || (head.method == Method::GET && head.uri.path() == "/" && !is_upgrade(&head.headers));
+        // A WebSocket is a door whatever its path, so it is never among the routes without a key.
+        let open = !is_upgrade(&head.headers)
+            && (head.method == Method::OPTIONS
+                || (head.method == Method::GET && ["/", "/health"].contains(&head.uri.path())));
         if self.keys.is_empty() || open {
             return Ok(Caller::local());
         }
@@ -262,6 +263,10 @@ mod tests {
         let guard = guard(&["alice=secret-1", "bob=secret-2"]);
         let host = ("host", "localhost");
         assert_eq!(kind(&guard, &[host]), Some(Kind::Unauthorized));
+        let mut upgrade = head(&[host, ("upgrade", "websocket")]);
+        upgrade.method = Method::GET;
+        upgrade.uri = "/health".parse().unwrap();
+        assert!(guard.check(&upgrade).is_err(), "a WebSocket needs a key on every path");
         assert_eq!(kind(&guard, &[host, ("x-api-key", "secret-3")]), Some(Kind::Forbidden));
         let protocols = format!("llm-gateway, llm-gateway.key.{}", URL_SAFE_NO_PAD.encode("secret-2"));
         for (header, caller) in [

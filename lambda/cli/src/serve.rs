@@ -3,14 +3,11 @@
 use crate::guard::Guard;
 use crate::options::{ModelOption, ServeOptions};
 use crate::say;
-use crate::server::Server;
+use crate::server::{CONNECTIONS, Server};
 use gateway::config::Settings;
 use gateway::edge::Doors;
-use gateway::flight::Flights;
-use gateway::gateway::Gateway;
-use gateway::live::Live;
+use gateway::gateway::{Gateway, Rooms};
 use gateway::model::bedrock::Bedrock;
-use gateway::model::catalog::Catalog;
 use gateway::model::embedding::HashedEmbedding;
 use gateway::model::extractive::Extractive;
 use gateway::model::scripted::Scripted;
@@ -24,6 +21,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -54,9 +52,14 @@ pub async fn serve(options: Box<ServeOptions>) -> Result<(), String> {
     let bound = listener.local_addr().map_err(|error| error.to_string())?;
 
     let doors = Arc::new(open(&options, settings).await?);
-    let gateway = doors.gateway.clone();
-    let server =
-        Arc::new(Server { doors, guard, closing: CancellationToken::new(), tasks: TaskTracker::new() });
+    let (gateway, queue) = (doors.gateway.clone(), doors.queue.clone());
+    let server = Arc::new(Server {
+        doors,
+        guard,
+        closing: CancellationToken::new(),
+        slots: Arc::new(Semaphore::new(CONNECTIONS)),
+        tasks: TaskTracker::new(),
+    });
     let stop = CancellationToken::new();
     let accepting = tokio::spawn(server.clone().accept(listener, stop.clone()));
     greet(&bound.to_string(), &gateway);
@@ -64,6 +67,9 @@ pub async fn serve(options: Box<ServeOptions>) -> Result<(), String> {
     signal().await?;
     stop.cancel();
     let _accepted = accepting.await;
+    if let Some(queue) = queue {
+        queue.close();
+    }
     gateway.live.close(PATIENCE).await;
     server.closing.cancel();
     server.tasks.close();
@@ -75,7 +81,6 @@ pub async fn serve(options: Box<ServeOptions>) -> Result<(), String> {
 /// The rooms as the options say, and the doors over them.
 async fn open(options: &ServeOptions, settings: Settings) -> Result<Doors, String> {
     let sentence = |error: gateway::error::Error| error.message;
-    let catalog = Catalog::load().map_err(|error| error.to_string())?;
     let (model, embedder, stands_in) = models(options, &settings).await?;
     let retrieval = index(options)?;
     let store = match options.no_store {
@@ -89,24 +94,20 @@ async fn open(options: &ServeOptions, settings: Settings) -> Result<Doors, Strin
     if let (Some(store), Some(file)) = (&store, &options.answers) {
         load_answers(store, file).await?;
     }
-    let gateway = Arc::new(Gateway {
-        settings,
-        catalog,
+    let rooms = Rooms {
         model,
         embedder,
         stands_in,
         retrieval: Some(retrieval),
         store: store.clone(),
-        sole: true,
-        live: Live::default(),
-        flights: Arc::new(Flights::default()),
+        single_process: true,
         lease: LEASE,
-        store_failures: 0.into(),
-    });
-    gateway.menu().choose(None).map_err(|error| format!("DEFAULT_MODEL: {}", error.message))?;
+    };
+    let gateway = Gateway::open(settings, rooms)?;
     let queue = store.map(|store| {
         tokio::spawn(sweep(store.clone()));
-        LocalQueue::start(gateway.clone(), store) as Arc<dyn Queue>
+        let jobs = gateway.settings.jobs_concurrency;
+        LocalQueue::start(Arc::new(gateway.clone()), jobs) as Arc<dyn Queue>
     });
     Ok(Doors { gateway, queue })
 }

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// Connections at once; more wait to be accepted.
-const CONNECTIONS: usize = 10_000;
+pub const CONNECTIONS: usize = 10_000;
 
 /// A client that takes no byte for this long is cut off.
 const STUCK: Duration = Duration::from_secs(30);
@@ -43,6 +43,8 @@ pub struct Server {
     pub guard: Guard,
     /// Rings when connections should close.
     pub closing: CancellationToken,
+    /// One for each connection there may be.
+    pub slots: Arc<Semaphore>,
     /// The connections and their tasks.
     pub tasks: TaskTracker,
 }
@@ -50,11 +52,13 @@ pub struct Server {
 impl Server {
     /// Accepts connections until `closing` of the accept loop rings.
     pub async fn accept(self: Arc<Server>, listener: TcpListener, stop: CancellationToken) {
-        let slots = Arc::new(Semaphore::new(CONNECTIONS));
         loop {
-            let Ok(slot) = slots.clone().acquire_owned().await else { return };
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
+            let next = async {
+                let slot = self.slots.clone().acquire_owned().await;
+                (slot, listener.accept().await)
+            };
+            let (slot, accepted) = tokio::select! {
+                next = next => next,
                 () = stop.cancelled() => return,
             };
             match accepted {
@@ -113,10 +117,11 @@ impl Server {
         } else if is_upgrade(&head.headers) {
             websocket::upgrade(self, Request::from_parts(head, body), caller)
         } else if head.method == Method::GET && head.uri.path() == "/" {
-            index()
+            index(&head.headers)
         } else {
             match read(body).await {
-                Ok(bytes) => self.doors.http(Request::from_parts(head, bytes), caller).await,
+                // Boxed: hyper keeps room for this future as long as a connection is open.
+                Ok(bytes) => Box::pin(self.doors.http(Request::from_parts(head, bytes), caller)).await,
                 Err(error) => failed(&error, None),
             }
         };
@@ -168,13 +173,15 @@ fn no_content() -> Response<Body> {
 }
 
 /// What a browser shows at the address that the command prints.
-fn index() -> Response<Body> {
+fn index(headers: &HeaderMap) -> Response<Body> {
+    // The guard has let no other Host through than names of this gateway.
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
     let text = "LLM Gateway is running.\n\n\
                 Ask:     curl -d '{\"prompt\":\"What is this?\"}' http://HOST:PORT/local.extractive\n\
                 Chat:    wscat -c ws://HOST:PORT, then {\"action\":\"sendmessage\",\"prompt\":\"What is this?\"}\n\
                 Health:  GET /health\n\n\
                 README.md has every door with a line to paste.\n";
-    let mut response = Response::new(Body::Whole(Bytes::from_static(text.as_bytes())));
+    let mut response = Response::new(Body::Whole(Bytes::from(text.replace("HOST:PORT", host))));
     let plain = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, plain);
     response

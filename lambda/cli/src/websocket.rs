@@ -45,6 +45,10 @@ pub fn upgrade(server: &Server, mut request: Request<Incoming>, caller: Caller) 
         let message = "This is no WebSocket handshake of version 13. Connect with a WebSocket client.";
         return failed(&Error::new(Kind::InvalidRequest, message), None);
     };
+    let Ok(slot) = server.slots.clone().try_acquire_owned() else {
+        let message = "There are too many connections. Try again in a moment.";
+        return failed(&Error::new(Kind::Unavailable, message), None);
+    };
     let with_protocol = offers_subprotocol(request.headers());
     let (doors, closing) = (server.doors.clone(), server.closing.clone());
     let upgraded = hyper::upgrade::on(&mut request);
@@ -53,6 +57,7 @@ pub fn upgrade(server: &Server, mut request: Request<Incoming>, caller: Caller) 
             Ok(upgraded) => serve(upgraded, doors, caller, closing).await,
             Err(error) => tracing::debug!(%error, "a WebSocket handshake ended early"),
         }
+        drop(slot);
     });
     let mut response = Response::new(Body::Whole(Bytes::new()));
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -109,8 +114,11 @@ async fn read(
     loop {
         let message = tokio::select! {
             message = timeout(IDLE, stream.next()) => message,
-            // Replies have ended by now: the gateway waits for them before it closes connections.
-            () = closing.cancelled() => return close(session, CloseCode::Away, "the gateway is shutting down").await,
+            () = closing.cancelled() => {
+                // Replies have ended by now; their last frames may still be on their way.
+                while replies.join_next().await.is_some() {}
+                return close(session, CloseCode::Away, "the gateway is shutting down").await;
+            }
             () = hang_up.cancelled() => return None,
             Some(_) = replies.join_next() => continue,
         };

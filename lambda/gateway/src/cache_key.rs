@@ -19,7 +19,10 @@ impl Lengths {
     }
 
     fn hex(self) -> String {
-        self.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        let digits = |byte: &u8| {
+            [byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)]))
+        };
+        self.0.finalize().iter().flat_map(digits).collect()
     }
 }
 

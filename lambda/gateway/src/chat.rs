@@ -1,4 +1,4 @@
-//! The types that carry everything: `Request` in, `Event`s out, exactly one of them terminal.
+//! The types that carry everything: `Request` in, `Terminal`s out, exactly one of them terminal.
 //!
 //! The shapes follow Amazon Bedrock's Converse API (messages of content blocks, tools, inference
 //! parameters), so that every door fits and nothing is lost on the way to the model.
@@ -6,8 +6,10 @@
 mod event;
 mod request;
 
-pub use event::{CacheOutcome, Delta, Event, Source, Started, StopReason, Usage};
-pub use request::{Block, CachePolicy, LONGEST_REPLY, Message, Request, Role, Sampling, Tool, ToolChoice};
+pub use event::{CacheOutcome, Delta, Event, Passage, Source, Started, StopReason, Terminal, Usage};
+pub use request::{
+    Block, CachePolicy, LONGEST_REPLY, Message, Request, Role, SILENT_LIMIT, Sampling, Tool, ToolChoice,
+};
 
 use serde::{Deserialize, Serialize};
 

@@ -2,17 +2,18 @@
 //! is down is a gap in the answer, never an error.
 
 use crate::cache_key::{self, Asked};
+use crate::chat::Passage;
 use crate::chat::{CacheOutcome, Request};
 use crate::gateway::Gateway;
 use crate::plan::Plan;
-use crate::retrieval::Passage;
 use crate::store::{AnswerKeys, StoredAnswer, Turn};
 use tokio::time::timeout;
 
 impl Gateway {
     /// The caller's earlier turns of this conversation. A store that is down is a gap, not an error.
     pub(crate) async fn history(&self, request: &Request, plan: &Plan) -> Vec<Turn> {
-        let (Some(store), Some(chat_id), true) = (&self.store, &request.chat_id, request.keep_chat) else {
+        let (Some(store), Some(chat_id), true) = (&self.rooms.store, &request.chat_id, request.keep_chat)
+        else {
             return Vec::new();
         };
         let bytes = usize::try_from(plan.room() * 4).unwrap_or(usize::MAX);
@@ -28,8 +29,9 @@ impl Gateway {
             return None;
         }
         let scope = (!self.settings.cache_shared).then_some(request.caller.0.as_str());
-        let snapshot = self.retrieval.as_ref().map(|retrieval| retrieval.snapshot()).unwrap_or_default();
-        let model = format!("{}/{}", self.stands_in.unwrap_or_default(), plan.choice.invoke_id);
+        let snapshot =
+            self.rooms.retrieval.as_ref().map(|retrieval| retrieval.snapshot()).unwrap_or_default();
+        let model = format!("{}/{}", self.rooms.stands_in.unwrap_or_default(), plan.choice.invoke_id);
         Some(cache_key::learned(&Asked {
             request,
             scope,
@@ -45,7 +47,7 @@ impl Gateway {
         key: Option<&str>,
         history: &[Turn],
     ) -> (Option<StoredAnswer>, CacheOutcome) {
-        let Some(store) = self.store.as_ref().filter(|_| self.settings.answer_cache) else {
+        let Some(store) = self.rooms.store.as_ref().filter(|_| self.settings.answer_cache) else {
             return (None, CacheOutcome::Off);
         };
         if request.cache.invalidate || !history.is_empty() {
@@ -68,7 +70,7 @@ impl Gateway {
 
     /// The passages for a question; `None` where search is down or slow.
     pub(crate) async fn search(&self, request: &Request) -> Option<Vec<Passage>> {
-        let Some(retrieval) = &self.retrieval else {
+        let Some(retrieval) = &self.rooms.retrieval else {
             return Some(Vec::new());
         };
         let query = request.rag_prompt.as_deref().unwrap_or(request.question());

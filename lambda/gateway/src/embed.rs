@@ -1,8 +1,7 @@
 //! Embedding: a text in, a vector out. No stream, no conversation, no cache.
 
 use crate::blocks::tokens;
-use crate::chat::Caller;
-use crate::edge::rest::SILENT_LIMIT;
+use crate::chat::{Caller, SILENT_LIMIT};
 use crate::error::{Error, Kind};
 use crate::flight::past_deadline;
 use crate::gateway::Gateway;
@@ -34,7 +33,7 @@ impl Gateway {
             return Err(Error::invalid("model", "This is no embedding model."));
         };
         let ask = EmbedAsk { invoke_id: choice.invoke_id.clone(), body: spec.body, text: text.to_owned() };
-        let embedding = timeout(SILENT_LIMIT, self.embedder.embed(ask)).await;
+        let embedding = timeout(SILENT_LIMIT, self.rooms.embedder.embed(ask)).await;
         let embedding = embedding.map_err(|_| past_deadline())?;
         telemetry::embedded(caller, &choice.entry.id, begun.elapsed(), &embedding);
         embedding

@@ -3,13 +3,14 @@
 //! Identical questions asked at once share one flight. Each reply that takes part holds a [`Seat`];
 //! when the last seat is given up before the end, the model is stopped.
 
+use crate::chat::LONGEST_REPLY;
 use crate::error::{Error, Kind};
 use crate::log::{Landing, Log};
 use crate::model::{Ask, Model, Part};
 use crate::reply::lock;
 use futures_util::StreamExt;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -20,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 pub struct Seat {
     /// What the flight has brought.
     pub log: Arc<Log>,
-    _place: Arc<Place>,
+    place: Arc<Place>,
 }
 
 /// What all seats of a flight hold together. A landed flight can be boarded while somebody still
@@ -29,6 +30,18 @@ struct Place {
     stop: CancellationToken,
     flights: Arc<Flights>,
     key: Option<String>,
+    paid: AtomicBool,
+}
+
+impl Seat {
+    /// Does this reply pay for the model call? Of those that share one to its end one does; a reply
+    /// that stops early does only if nobody else goes on with the call.
+    pub fn pays(&self) -> bool {
+        if self.log.has_landed() {
+            return !self.place.paid.swap(true, Ordering::Relaxed);
+        }
+        Arc::strong_count(&self.place) == 1
+    }
 }
 
 impl Drop for Place {
@@ -55,8 +68,6 @@ pub struct Departure {
     pub model: Arc<dyn Model>,
     /// What.
     pub ask: Ask,
-    /// Retries and the whole call end by then.
-    pub deadline: Instant,
 }
 
 impl Flights {
@@ -76,12 +87,12 @@ impl Flights {
         let failed = match known {
             Some((log, Some(place))) if !log.has_failed() => {
                 drop(shared);
-                return (Seat { log, _place: place }, true);
+                return (Seat { log, place }, true);
             }
             other => other,
         };
         let seat = self.depart(Some(key.to_owned()), departure());
-        shared.insert(key.to_owned(), (seat.log.clone(), Arc::downgrade(&seat._place)));
+        shared.insert(key.to_owned(), (seat.log.clone(), Arc::downgrade(&seat.place)));
         drop(shared);
         drop(failed);
         (seat, false)
@@ -104,7 +115,10 @@ impl Flights {
             };
             flying.land(landing);
         });
-        Seat { log, _place: Arc::new(Place { stop, flights: self.clone(), key }) }
+        Seat {
+            log,
+            place: Arc::new(Place { stop, flights: self.clone(), key, paid: AtomicBool::new(false) }),
+        }
     }
 }
 
@@ -119,7 +133,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// Asks the model, again where that is safe, and writes what it says into the log.
 async fn fly(departure: Departure, log: &Log) -> Landing {
-    let Departure { model, ask, deadline } = departure;
+    let Departure { model, ask } = departure;
+    // Each reply keeps its own deadline by giving up its seat; this one only bounds the call.
+    let deadline = Instant::now() + LONGEST_REPLY;
     let mut attempt = 0;
     loop {
         let landing = match timeout_at(deadline, attempt_once(model.as_ref(), ask.clone(), log)).await {
@@ -220,8 +236,7 @@ mod tests {
     }
 
     fn departure(plays: Vec<Vec<Result<Part, Error>>>) -> Departure {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        Departure { model: Arc::new(Plays(Mutex::new(plays))), ask: Ask::default(), deadline }
+        Departure { model: Arc::new(Plays(Mutex::new(plays))), ask: Ask::default() }
     }
 
     fn text(text: &str) -> Result<Part, Error> {
@@ -281,7 +296,9 @@ mod tests {
         assert!(!joined);
         let (two, joined) = flights.board(Some("key"), || unreachable!());
         assert!(joined);
+        assert!(!one.pays(), "it stops early, and the other goes on");
         drop(one);
+        assert!(two.pays(), "nobody else is left");
         let log = two.log.clone();
         tokio::task::yield_now().await;
         assert!(!log.has_landed(), "one still waits for it");

@@ -19,12 +19,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The engine and the rooms that it was given.
-pub struct Gateway {
-    /// The settings.
-    pub settings: Settings,
-    /// The models there are.
-    pub catalog: Catalog,
+/// The rooms that a gateway is put together from.
+pub struct Rooms {
     /// What answers.
     pub model: Arc<dyn Model>,
     /// What embeds.
@@ -36,18 +32,46 @@ pub struct Gateway {
     /// What is remembered, where anything is.
     pub store: Option<Arc<Store>>,
     /// No other process uses the store: what is not running here is not running.
-    pub sole: bool,
-    /// The replies that run.
-    pub live: Live,
-    /// The model calls that run.
-    pub flights: Arc<Flights>,
+    pub single_process: bool,
     /// How long a running reply may be silent in the store before it counts as dead.
     pub lease: Duration,
-    /// How often the store failed and an answer went on without it.
-    pub store_failures: AtomicU64,
+}
+
+/// The engine and its rooms.
+pub struct Gateway {
+    /// The settings.
+    pub settings: Settings,
+    /// The replies that run.
+    pub live: Live,
+    pub(crate) rooms: Rooms,
+    pub(crate) catalog: Catalog,
+    pub(crate) flights: Arc<Flights>,
+    store_failures: AtomicU64,
 }
 
 impl Gateway {
+    /// Puts a gateway together.
+    ///
+    /// # Errors
+    /// A sentence where `DEFAULT_MODEL` or an entry of `ALLOWED_MODELS` is no model on offer.
+    pub fn open(settings: Settings, rooms: Rooms) -> Result<Arc<Gateway>, String> {
+        let catalog = Catalog::load().map_err(|error| error.to_string())?;
+        let gateway = Gateway {
+            settings,
+            live: Live::default(),
+            rooms,
+            catalog,
+            flights: Arc::new(Flights::default()),
+            store_failures: AtomicU64::new(0),
+        };
+        let menu = gateway.menu();
+        for id in &gateway.settings.allowed_models {
+            menu.choose(Some(id)).map_err(|error| format!("ALLOWED_MODELS: {}", error.message))?;
+        }
+        menu.choose(None).map_err(|error| format!("DEFAULT_MODEL: {}", error.message))?;
+        Ok(Arc::new(gateway))
+    }
+
     /// Answers a request. The same caller asking with the same id and body attaches to the reply
     /// that exists.
     ///
@@ -77,12 +101,12 @@ impl Gateway {
 
     /// The models on offer.
     pub fn menu(&self) -> Menu<'_> {
-        Menu { catalog: &self.catalog, settings: &self.settings, stands_in: self.stands_in }
+        Menu { catalog: &self.catalog, settings: &self.settings, stands_in: self.rooms.stands_in }
     }
 
     /// Counts a failure of the store that an answer goes on without.
     pub fn store_failed(&self, request_id: &str, error: &Error) {
-        self.store_failures.fetch_add(1, Ordering::Relaxed);
-        tracing::warn!(request_id, %error, "going on without the store");
+        let failures = self.store_failures.fetch_add(1, Ordering::Relaxed) + 1;
+        tracing::warn!(request_id, failures, %error, "going on without the store");
     }
 }

@@ -1,7 +1,7 @@
 //! What is kept of a reply: its deltas while it runs, everything at once when it ends.
 
 use crate::blocks::{assemble, condense};
-use crate::chat::{Delta, Event, Request, Started};
+use crate::chat::{Delta, Request, Started, Terminal};
 use crate::log::Log;
 use crate::store::{Finish, Finished, Flush, ReplyKey, Store, StoredAnswer, Turn};
 use std::sync::Arc;
@@ -89,9 +89,10 @@ impl Keeper {
     ///
     /// # Errors
     /// The store's; nothing was written then.
-    pub async fn finish(&self, done: Done<'_>) -> Result<Event, crate::error::Error> {
+    pub async fn finish(&self, done: Done<'_>) -> Result<Terminal, crate::error::Error> {
         // What failed before it began, under an id of our own making, nobody can ask for again.
-        if done.all.is_empty() && self.fingerprint.is_none() && matches!(done.end, Event::Failed { .. }) {
+        let unknown = self.fingerprint.is_none() && done.written.is_none();
+        if done.all.is_empty() && unknown && matches!(done.end, Terminal::Failed { .. }) {
             return Ok(done.end.clone());
         }
         let turn = self.turn(&done);
@@ -102,7 +103,7 @@ impl Keeper {
             sources: self.started.sources.clone(),
             curated: false,
         });
-        let kept = usize::try_from(done.written).unwrap_or(usize::MAX).min(done.all.len());
+        let kept = usize::try_from(done.written.unwrap_or(0)).unwrap_or(usize::MAX).min(done.all.len());
         let finish = Finish {
             key: &self.key,
             fingerprint: self.fingerprint.as_deref(),
@@ -121,7 +122,7 @@ impl Keeper {
 
     /// The turn, where the answer is whole and the request belongs in a conversation.
     fn turn(&self, done: &Done<'_>) -> Option<Turn> {
-        let Event::Completed { usage, .. } = done.end else {
+        let Terminal::Completed { usage, .. } = done.end else {
             return None;
         };
         let request = done.request;
@@ -147,10 +148,10 @@ pub struct Done<'a> {
     pub request: &'a Request,
     /// All deltas.
     pub all: &'a [Delta],
-    /// How many of them are written.
-    pub written: u64,
+    /// How many of them are written; `None` where writing never began.
+    pub written: Option<u64>,
     /// The terminal.
-    pub end: &'a Event,
+    pub end: &'a Terminal,
     /// The key to learn the answer under, and its stop reason, where it is fit to be learned.
     pub learned: Option<(String, crate::chat::StopReason)>,
 }

@@ -14,6 +14,7 @@ pub mod embed;
 pub mod error;
 pub mod flight;
 pub mod gateway;
+pub mod jobs;
 pub mod keep;
 pub mod live;
 pub mod log;

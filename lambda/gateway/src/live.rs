@@ -71,6 +71,11 @@ impl Live {
         lock(&self.state).replies.get(caller)?.get(id).cloned()
     }
 
+    /// Is nothing taken in any more?
+    pub fn is_closed(&self) -> bool {
+        lock(&self.state).closed
+    }
+
     /// The reply has ended.
     pub fn remove(&self, reply: &Reply) {
         let mut state = lock(&self.state);

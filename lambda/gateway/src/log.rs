@@ -27,7 +27,6 @@ pub struct Log {
 #[derive(Default)]
 struct Inner {
     deltas: Vec<Delta>,
-    text_bytes: usize,
     landing: Option<Landing>,
     bells: Vec<Arc<Notify>>,
     first: Option<Instant>,
@@ -50,7 +49,6 @@ impl Log {
     pub fn push(&self, delta: Delta) {
         let mut inner = lock(&self.inner);
         inner.first.get_or_insert_with(Instant::now);
-        inner.text_bytes += size(&delta);
         inner.deltas.extend(small(delta));
         inner.bells.iter().for_each(|bell| bell.notify_waiters());
     }
@@ -70,11 +68,6 @@ impl Log {
     /// No delta yet?
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    /// Bytes of all deltas, for an estimate of tokens.
-    pub fn text_bytes(&self) -> usize {
-        lock(&self.inner).text_bytes
     }
 
     /// When the first delta came.
@@ -109,14 +102,5 @@ impl Log {
     pub fn land(&self, landing: Landing) {
         lock(&self.inner).landing.get_or_insert(landing);
         self.landed.cancel();
-    }
-}
-
-/// Bytes of a delta, as the caller sees them.
-fn size(delta: &Delta) -> usize {
-    match delta {
-        Delta::Text { text } | Delta::Reasoning { text, .. } => text.len(),
-        Delta::ToolUse { name, .. } => name.len(),
-        Delta::ToolInput { json } => json.len(),
     }
 }

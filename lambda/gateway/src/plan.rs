@@ -2,12 +2,13 @@
 //! of the conversation that fits its window. Pure: no I/O here.
 
 use crate::blocks::{message_tokens, tokens};
+use crate::chat::Passage;
 use crate::chat::{Block, Message, Request, Role, Sampling};
 use crate::config::Settings;
 use crate::error::{Error, Kind};
 use crate::model::Ask;
 use crate::model::catalog::{Api, Catalog, Choice};
-use crate::retrieval::{Passage, framing};
+use crate::retrieval::framing;
 use crate::store::Turn;
 
 /// What stands before a request is answered.
@@ -101,7 +102,10 @@ impl Plan {
             passages,
             question,
         };
-        Asking { ask, sources, first_kept: kept.first().map_or(0, |turn| turn.at_ms) }
+        // Where no turn fits, the next prompt begins behind the newest one.
+        let none_fits = || history.last().map_or(0, |turn| turn.at_ms + 1);
+        let first_kept = kept.first().map_or_else(none_fits, |turn| turn.at_ms);
+        Asking { ask, sources, first_kept }
     }
 }
 
@@ -111,7 +115,7 @@ pub struct Asking {
     pub ask: Ask,
     /// The passages in it.
     pub sources: Vec<crate::chat::Source>,
-    /// `at_ms` of the oldest turn in it, 0 without one.
+    /// `at_ms` of the oldest turn that the conversation goes on from; 0 where there is none yet.
     pub first_kept: u64,
 }
 

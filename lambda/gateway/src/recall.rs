@@ -1,6 +1,6 @@
 //! What was said before: replies by their id, wherever they run or ran, and conversations.
 
-use crate::chat::{Caller, Event, Request, Usage};
+use crate::chat::{Caller, Request, Terminal, Usage};
 use crate::error::{Error, Kind};
 use crate::gateway::Gateway;
 use crate::live::conflict;
@@ -21,11 +21,11 @@ impl Gateway {
     /// Claims the request's id: `false` where the reply exists already and has been played into
     /// `reply`. A store that is down claims nothing and stops nothing.
     pub(crate) async fn begin(&self, request: &Request, reply: &Arc<Reply>) -> Result<bool, Error> {
-        let (Some(store), true) = (&self.store, request.id_given) else {
+        let (Some(store), true) = (&self.rooms.store, request.id_given) else {
             return Ok(true);
         };
         let key = ReplyKey::new(&request.caller, &request.id);
-        let begun = store.begin_reply(&key, &reply.fingerprint, self.lease).await;
+        let begun = store.begin_reply(&key, &reply.fingerprint, self.rooms.lease).await;
         let row = match begun {
             Ok(Begun::New) => return Ok(true),
             Ok(Begun::Exists) => store.load_reply(&key).await,
@@ -53,7 +53,7 @@ impl Gateway {
         if let Some(reply) = self.live.find(caller, id) {
             return Ok(reply);
         }
-        let Some(store) = self.store.clone() else {
+        let Some(store) = self.rooms.store.clone() else {
             return Err(no_reply());
         };
         let key = ReplyKey::new(caller, id);
@@ -115,14 +115,16 @@ impl Gateway {
         row.deltas.drain(..).skip(known).for_each(|delta| log.push(delta));
         let end = match row.end {
             Some(end) => end,
-            None if self.sole || row.lease_until_ms <= store.now_ms() => self.abandon(store, key).await,
+            None if self.rooms.single_process || row.lease_until_ms <= store.now_ms() => {
+                self.abandon(store, key).await
+            }
             None => return false,
         };
         reply.end(end);
         true
     }
 
-    async fn abandon(&self, store: &Store, key: &ReplyKey) -> Event {
+    async fn abandon(&self, store: &Store, key: &ReplyKey) -> Terminal {
         let message =
             "The gateway was stopped while it gave this answer. What it had said by then is kept; ask again.";
         let end = failed(Error::new(Kind::Internal, message).because("its process is gone"));
@@ -156,7 +158,7 @@ impl Gateway {
     /// `not_found`, also for a conversation of another caller; `unavailable`.
     pub async fn read_chat(&self, caller: &Caller, chat_id: &str) -> Result<Vec<Turn>, Error> {
         let turns = self.memory()?.read_chat(caller, chat_id).await?;
-        turns.ok_or_else(crate::edge::control::no_chat)
+        turns.ok_or_else(no_chat)
     }
 
     /// Forgets the caller's conversation; `false` where there is none.
@@ -167,14 +169,23 @@ impl Gateway {
         self.memory()?.delete_chat(caller, chat_id).await
     }
 
-    fn memory(&self) -> Result<&Store, Error> {
+    /// The store.
+    ///
+    /// # Errors
+    /// `unavailable` where there is none.
+    pub(crate) fn memory(&self) -> Result<&Store, Error> {
         let message = "This gateway keeps nothing: it runs without a store.";
-        self.store.as_deref().ok_or_else(|| Error::new(Kind::Unavailable, message))
+        self.rooms.store.as_deref().ok_or_else(|| Error::new(Kind::Unavailable, message))
     }
 }
 
-fn failed(error: Error) -> Event {
-    Event::Failed { error, usage: Usage::default() }
+fn failed(error: Error) -> Terminal {
+    Terminal::Failed { error, usage: Usage::default() }
+}
+
+/// The error of a conversation that is not there, or not the caller's.
+pub fn no_chat() -> Error {
+    Error::new(Kind::NotFound, "There is no such conversation of yours. `chats` lists those there are.")
 }
 
 fn no_reply() -> Error {

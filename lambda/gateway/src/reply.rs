@@ -5,7 +5,7 @@
 //! a [`Reader`], which is a position in that log. A slow reader therefore buffers nothing: what it
 //! has not taken yet is gathered into its next step.
 
-use crate::chat::{Caller, Delta, Event, Started};
+use crate::chat::{Caller, Delta, Event, Started, Terminal};
 use crate::error::{Error, Kind};
 use crate::log::Log;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,7 +37,10 @@ pub struct Reply {
 struct State {
     started: Option<Arc<Started>>,
     log: Option<Arc<Log>>,
-    end: Option<Event>,
+    /// The log may go on for others; this reply has no delta past this number any more.
+    last: Option<u64>,
+    end: Option<Terminal>,
+    readers: usize,
     why: Option<Error>,
 }
 
@@ -70,9 +73,16 @@ impl Reply {
         self.bell.notify_waiters();
     }
 
+    /// From now on the reply has the deltas that it has by now, and no more. Gives all of them.
+    pub fn freeze(&self) -> Vec<Delta> {
+        let mut state = lock(&self.state);
+        let deltas = state.log.as_ref().map(|log| log.after(0)).unwrap_or_default();
+        state.last = Some(deltas.len() as u64);
+        deltas
+    }
+
     /// The one terminal. A second one changes nothing.
-    pub fn end(&self, event: Event) {
-        debug_assert!(event.is_terminal());
+    pub fn end(&self, event: Terminal) {
         lock(&self.state).end.get_or_insert(event);
         self.done.cancel();
         self.bell.notify_waiters();
@@ -100,11 +110,6 @@ impl Reply {
         self.done.cancelled().await;
     }
 
-    /// Has it ended?
-    pub fn is_done(&self) -> bool {
-        self.done.is_cancelled()
-    }
-
     /// What was known when it started.
     pub fn started(&self) -> Option<Arc<Started>> {
         lock(&self.state).started.clone()
@@ -112,6 +117,7 @@ impl Reply {
 
     /// A reader that begins after delta number `after`; 0 is the beginning.
     pub fn read(self: &Arc<Reply>, after: u64) -> Reader {
+        lock(&self.state).readers += 1;
         Reader { reply: self.clone(), seq: after, told: false, done: false, stop_on_drop: false }
     }
 
@@ -129,14 +135,14 @@ impl Reply {
     }
 
     /// Everything there is by now, without waiting.
-    pub fn so_far(&self) -> Vec<Step> {
+    pub fn so_far(&self) -> Vec<Event> {
         let (mut told, mut seq) = (false, 0);
         let mut steps = Vec::new();
         while let Some(step) = self.look(told, seq) {
             match &step {
-                Step::Started(_) => told = true,
-                Step::Deltas { last, .. } => seq = *last,
-                Step::End(_) => {
+                Event::Started(_) => told = true,
+                Event::Deltas { last, .. } => seq = *last,
+                Event::End(_) => {
                     steps.push(step);
                     break;
                 }
@@ -147,37 +153,20 @@ impl Reply {
     }
 
     /// The next thing past (`told`, `seq`), if it is there.
-    fn look(&self, told: bool, seq: u64) -> Option<Step> {
+    fn look(&self, told: bool, seq: u64) -> Option<Event> {
         let state = lock(&self.state);
         if let (false, Some(started)) = (told, &state.started) {
-            return Some(Step::Started(started.clone()));
+            return Some(Event::Started(started.clone()));
         }
-        let end = state.end.clone();
-        let log = state.log.clone();
-        drop(state);
-        // The terminal was read first: what the log holds now is all that comes before it.
-        let deltas = log.map(|log| log.after(seq)).unwrap_or_default();
+        let mut deltas = state.log.as_ref().map(|log| log.after(seq)).unwrap_or_default();
+        if let Some(last) = state.last {
+            deltas.truncate(usize::try_from(last.saturating_sub(seq)).unwrap_or(usize::MAX));
+        }
         if !deltas.is_empty() {
-            return Some(Step::Deltas { last: seq + deltas.len() as u64, deltas });
+            return Some(Event::Deltas { last: seq + deltas.len() as u64, deltas });
         }
-        end.map(Step::End)
+        state.end.clone().map(Event::End)
     }
-}
-
-/// What a reader gets.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Step {
-    /// The reply has begun. Comes first and once, if it comes at all.
-    Started(Arc<Started>),
-    /// Everything that has come since the last step.
-    Deltas {
-        /// Number of the last one.
-        last: u64,
-        /// In order, none missing.
-        deltas: Vec<Delta>,
-    },
-    /// The terminal. Nothing comes after it.
-    End(Event),
 }
 
 /// A position in a reply.
@@ -191,7 +180,7 @@ pub struct Reader {
 
 impl Reader {
     /// The next step; `None` after the terminal. Safe to drop and call again.
-    pub async fn next(&mut self) -> Option<Step> {
+    pub async fn next(&mut self) -> Option<Event> {
         if self.done {
             return None;
         }
@@ -203,9 +192,9 @@ impl Reader {
             rung.as_mut().enable();
             if let Some(step) = reply.look(self.told, self.seq) {
                 match &step {
-                    Step::Started(_) => self.told = true,
-                    Step::Deltas { last, .. } => self.seq = *last,
-                    Step::End(_) => self.done = true,
+                    Event::Started(_) => self.told = true,
+                    Event::Deltas { last, .. } => self.seq = *last,
+                    Event::End(_) => self.done = true,
                 }
                 return Some(step);
             }
@@ -213,13 +202,13 @@ impl Reader {
         }
     }
 
-    /// `ON_DISCONNECT=stop`: a reader that is dropped before the terminal stops the reply.
+    /// `ON_DISCONNECT=stop`: the last reader that is dropped before the terminal stops the reply.
     pub fn stop_on_drop(mut self, stop: bool) -> Reader {
         self.stop_on_drop = stop;
         self
     }
 
-    /// The number of the last delta that it has given, or that it was told to begin after.
+    /// The number of the last delta read, or where the reader began.
     pub fn seq(&self) -> u64 {
         self.seq
     }
@@ -230,9 +219,45 @@ impl Reader {
     }
 }
 
+/// A reply that was waited for to its end.
+pub struct Whole {
+    /// What was known when it began.
+    pub started: Option<Arc<Started>>,
+    /// All its text.
+    pub text: String,
+    /// Its terminal.
+    pub end: Terminal,
+}
+
+/// Waits for the whole reply.
+pub async fn collect(mut reader: Reader) -> Whole {
+    // Nothing is sent before the end, so that nothing needs to be looked at before it either.
+    let reply = reader.reply().clone();
+    reply.ended().await;
+    let mut started = None;
+    let mut text = String::new();
+    loop {
+        match reader.next().await {
+            Some(Event::Started(known)) => started = Some(known),
+            Some(Event::Deltas { deltas, .. }) => {
+                deltas.iter().for_each(|delta| text.push_str(delta.as_text()))
+            }
+            Some(Event::End(end)) => return Whole { started, text, end },
+            None => {
+                let error = Error::internal("a reply without a terminal");
+                return Whole { started, text, end: Terminal::Failed { error, usage: Default::default() } };
+            }
+        }
+    }
+}
+
 impl Drop for Reader {
     fn drop(&mut self) {
-        if self.stop_on_drop && !self.done {
+        let mut state = lock(&self.reply.state);
+        state.readers -= 1;
+        let last = state.readers == 0;
+        drop(state);
+        if self.stop_on_drop && !self.done && last {
             self.reply.cancel();
         }
     }
@@ -256,8 +281,8 @@ mod tests {
         }
     }
 
-    fn completed() -> Event {
-        Event::Completed { stop_reason: StopReason::EndTurn, usage: Usage::default() }
+    fn completed() -> Terminal {
+        Terminal::Completed { stop_reason: StopReason::EndTurn, usage: Usage::default() }
     }
 
     #[tokio::test]
@@ -266,14 +291,14 @@ mod tests {
         let mut reader = reply.read(0);
         let log = Log::new();
         reply.start(started(), log.clone());
-        assert!(matches!(reader.next().await, Some(Step::Started(_))));
+        assert!(matches!(reader.next().await, Some(Event::Started(_))));
         log.push(Delta::text("a"));
         log.push(Delta::text("b"));
-        let Some(Step::Deltas { last: 2, deltas }) = reader.next().await else { panic!() };
+        let Some(Event::Deltas { last: 2, deltas }) = reader.next().await else { panic!() };
         assert_eq!(deltas.len(), 2);
         reply.end(completed());
-        reply.end(Event::Failed { error: Error::internal("late"), usage: Usage::default() });
-        assert_eq!(reader.next().await, Some(Step::End(completed())));
+        reply.end(Terminal::Failed { error: Error::internal("late"), usage: Usage::default() });
+        assert_eq!(reader.next().await, Some(Event::End(completed())));
         assert_eq!(reader.next().await, None);
     }
 
@@ -298,6 +323,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_frozen_reply_ends_although_its_log_goes_on_for_others() {
+        let reply = Reply::new("r".into(), Caller::local(), String::new());
+        let log = Log::new();
+        reply.start(started(), log.clone());
+        log.push(Delta::text("mine"));
+        assert_eq!(reply.freeze(), [Delta::text("mine")]);
+        log.push(Delta::text("theirs"));
+        reply.end(completed());
+        let steps = reply.so_far();
+        assert_eq!(
+            steps[1..],
+            [Event::Deltas { last: 1, deltas: vec![Delta::text("mine")] }, Event::End(completed())]
+        );
+    }
+
+    #[tokio::test]
     async fn a_resume_begins_after_the_number_it_names() {
         let reply = Reply::new("r".into(), Caller::local(), String::new());
         let log = Log::new();
@@ -308,14 +349,17 @@ mod tests {
         let mut reader = reply.read(2);
         reader.next().await;
         let step = reader.next().await;
-        assert_eq!(step, Some(Step::Deltas { last: 3, deltas: vec![Delta::text("c")] }));
+        assert_eq!(step, Some(Event::Deltas { last: 3, deltas: vec![Delta::text("c")] }));
     }
 
     #[tokio::test]
     async fn dropping_a_reader_stops_the_reply_only_where_that_is_the_policy() {
         for (policy, stopped) in [(true, true), (false, false)] {
             let reply = Reply::new("r".into(), Caller::local(), String::new());
+            let other = reply.read(0);
             drop(reply.read(0).stop_on_drop(policy));
+            assert!(!reply.stop.is_cancelled(), "another one still reads");
+            drop(other.stop_on_drop(policy));
             assert_eq!(reply.stop.is_cancelled(), stopped);
         }
     }

@@ -1,7 +1,7 @@
 //! One reply from its beginning to its terminal. [`Run::prepare`] is the one place that knows the
 //! order of the rooms.
 
-use crate::chat::{CacheOutcome, Event, Request, Started, Usage, new_id};
+use crate::chat::{CacheOutcome, Delta, Request, Started, Terminal, Usage, new_id};
 use crate::error::Error;
 use crate::flight::{Departure, Seat, past_deadline};
 use crate::gateway::Gateway;
@@ -13,8 +13,9 @@ use crate::store::ReplyKey;
 use crate::telemetry;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use std::time::Instant as Clock;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// A reply being given.
 pub struct Run {
@@ -36,8 +37,6 @@ struct Ready {
     seat: Option<Seat>,
     /// The key to learn the answer under, where it may be learned.
     learn: Option<String>,
-    /// Another reply pays for the model call, or nobody does.
-    free: bool,
     /// The newest stored turn that the model sees, and the oldest.
     seen: (u64, u64),
 }
@@ -46,34 +45,42 @@ impl Run {
     /// A reply that has been admitted.
     pub fn new(gateway: Arc<Gateway>, request: Request, plan: Plan, reply: Arc<Reply>) -> Run {
         let deadline = Instant::now() + request.time_limit;
-        let started_at_ms = gateway.store.as_ref().map_or(0, |store| store.now_ms());
+        let started_at_ms = gateway.rooms.store.as_ref().map_or(0, |store| store.now_ms());
         Run { gateway, request, plan, reply, deadline, started_at_ms }
     }
 
     /// Gives the reply.
     pub async fn go(self) {
-        let end = match self.gateway.begin(&self.request, &self.reply).await {
+        let begun = tokio::select! {
+            biased;
+            begun = Box::pin(self.gateway.begin(&self.request, &self.reply)) => begun,
+            error = self.reply.stopped() => Err(error),
+            () = sleep_until(self.deadline) => Err(past_deadline()),
+        };
+        let end = match begun {
             Ok(true) => Some(self.lead().await),
             Ok(false) => None,
             Err(error) => Some(failed(error)),
         };
-        // Whoever looks for the reply finds it here or, from now on, in the store.
-        self.gateway.live.remove(&self.reply);
         if let Some(end) = end {
             telemetry::replied(
                 &self.request,
                 &self.plan,
-                self.gateway.stands_in.is_some(),
+                self.gateway.rooms.stands_in.is_some(),
                 &self.reply,
                 &end,
             );
             self.reply.end(end);
         }
+        // Whoever looks for the reply finds it, ended, here or, from now on, in the store.
+        self.gateway.live.remove(&self.reply);
     }
 
-    async fn lead(&self) -> Event {
+    async fn lead(&self) -> Terminal {
+        // Boxed, as `keep` is: what only prepares or ends a reply takes no memory while it streams.
         let ready = tokio::select! {
-            ready = self.prepare() => Ok(ready),
+            biased;
+            ready = Box::pin(self.prepare()) => Ok(ready),
             error = self.reply.stopped() => Err(error),
             () = sleep_until(self.deadline) => Err(past_deadline()),
         };
@@ -82,7 +89,7 @@ impl Run {
             Err(error) if self.request.id_given => {
                 // The id is claimed: whoever asks for it again must learn how it ended.
                 let keeper = self.keeper(self.started(CacheOutcome::Bypass), (0, 0));
-                self.keep(keeper, &Log::new(), 0, (failed(error), None)).await
+                Box::pin(self.keep(keeper, &[], None, (failed(error), None))).await
             }
             Err(error) => failed(error),
         }
@@ -106,7 +113,7 @@ impl Run {
             started.timings = stages.0;
             let log = Log::of(known.deltas);
             log.land(Landing { outcome: Ok(known.stop_reason), usage: None });
-            return Ready { started, log, seat: None, learn: None, free: true, seen: (newest, 0) };
+            return Ready { started, log, seat: None, learn: None, seen: (newest, 0) };
         }
 
         let passages = gateway.search(request).await;
@@ -115,21 +122,21 @@ impl Run {
         let asking = self.plan.ask(request, &history, passages.unwrap_or_default());
         started.sources = asking.sources;
 
-        let departure =
-            || Departure { model: gateway.model.clone(), ask: asking.ask, deadline: self.deadline };
-        let (seat, shared) = gateway.flights.board(key.as_deref(), departure);
+        let departure = || Departure { model: gateway.rooms.model.clone(), ask: asking.ask };
+        // Who wants a fresh answer does not take the one that is being given.
+        let shareable = key.as_deref().filter(|_| !request.cache.invalidate);
+        let (seat, shared) = gateway.flights.board(shareable, departure);
         if shared {
             started.cache = CacheOutcome::Shared;
         }
         started.timings = stages.0;
         let log = seat.log.clone();
-        let learn = key.filter(|_| !shared);
-        Ready { started, log, seat: Some(seat), learn, free: shared, seen: (newest, asking.first_kept) }
+        Ready { started, log, seat: Some(seat), learn: key, seen: (newest, asking.first_kept) }
     }
 
     /// Lets the answer flow until it ends by itself, by its deadline or because it was stopped.
-    async fn follow(&self, ready: Ready) -> Event {
-        let Ready { started, log, mut seat, learn, free, seen } = ready;
+    async fn follow(&self, ready: Ready) -> Terminal {
+        let Ready { started, log, mut seat, learn, seen } = ready;
         let keeper = self.keeper(started.clone(), seen);
         self.reply.start(started, log.clone());
         let mut recording = None;
@@ -138,35 +145,38 @@ impl Run {
             error = self.reply.stopped() => Landing { outcome: Err(error), usage: None },
             () = sleep_until(self.deadline) => Landing { outcome: Err(past_deadline()), usage: None },
         };
+        let all = self.reply.freeze();
+        // One of those who share a model call pays for it and learns its answer.
+        let pays = seat.as_ref().is_some_and(|seat| seat.pays());
         if landing.outcome.is_err() {
             // The seat is given up at once: if it was the last, the model stops now. A whole answer
             // keeps its seat until it is stored, for identical questions that come meanwhile.
             seat = None;
         }
         let written = match recording {
-            Some(recording) => recording.stop().await,
-            None => 0,
+            Some(recording) => Some(recording.stop().await),
+            None => None,
         };
-        let end = self.terminal(landing, &log, free);
-        let end = self.keep(keeper, &log, written, (end, learn)).await;
+        let end = self.terminal(landing, &all, pays);
+        let end = Box::pin(self.keep(keeper, &all, written, (end, learn.filter(|_| pays)))).await;
         drop(seat);
         end
     }
 
     /// The terminal of a landed flight. Where the model never said what it cost, that is estimated:
     /// a cancelled answer is paid for too.
-    fn terminal(&self, landing: Landing, log: &Log, free: bool) -> Event {
-        let nothing = free || (log.is_empty() && landing.outcome.is_err());
+    fn terminal(&self, landing: Landing, all: &[Delta], pays: bool) -> Terminal {
+        let nothing = !pays || (all.is_empty() && landing.outcome.is_err());
         let estimate = || Usage {
             input_tokens: self.plan.tokens,
-            output_tokens: (log.text_bytes() as u64).div_ceil(4),
+            output_tokens: all.iter().map(|delta| delta.len() as u64).sum::<u64>().div_ceil(4),
             estimated: true,
             ..Usage::default()
         };
         let usage = if nothing { Usage::default() } else { landing.usage.unwrap_or_else(estimate) };
         match landing.outcome {
-            Ok(stop_reason) => Event::Completed { stop_reason, usage },
-            Err(error) => Event::Failed { error, usage },
+            Ok(stop_reason) => Terminal::Completed { stop_reason, usage },
+            Err(error) => Terminal::Failed { error, usage },
         }
     }
 
@@ -174,20 +184,25 @@ impl Run {
     async fn keep(
         &self,
         keeper: Option<Arc<Keeper>>,
-        log: &Log,
-        written: u64,
-        (end, learn): (Event, Option<String>),
-    ) -> Event {
+        all: &[Delta],
+        written: Option<u64>,
+        (end, learn): (Terminal, Option<String>),
+    ) -> Terminal {
         let Some(keeper) = keeper else { return end };
         let learned = match &end {
-            Event::Completed { stop_reason, .. } if stop_reason.is_complete() => {
+            Terminal::Completed { stop_reason, .. } if stop_reason.is_complete() => {
                 learn.map(|key| (key, stop_reason.clone()))
             }
             _ => None,
         };
-        let done = Done { request: &self.request, all: &log.after(0), written, end: &end, learned };
-        match keeper.finish(done).await {
+        let done = Done { request: &self.request, all, written, end: &end, learned };
+        let kept = match timeout(KEEP_LIMIT, keeper.finish(done)).await {
+            Ok(kept) => kept,
+            Err(_) => Err(Error::internal("the store took too long to keep a reply")),
+        };
+        match kept {
             Ok(event) => event,
+            // An answer never fails for the store's sake.
             Err(error) => {
                 self.gateway.store_failed(&self.request.id, &error);
                 end
@@ -196,7 +211,7 @@ impl Run {
     }
 
     fn keeper(&self, started: Started, seen: (u64, u64)) -> Option<Arc<Keeper>> {
-        let store = self.gateway.store.clone()?;
+        let store = self.gateway.rooms.store.clone()?;
         Some(Arc::new(Keeper {
             store,
             key: ReplyKey::new(&self.request.caller, &self.request.id),
@@ -204,7 +219,7 @@ impl Run {
             started,
             started_at_ms: self.started_at_ms,
             seen,
-            lease: self.gateway.lease,
+            lease: self.gateway.rooms.lease,
         }))
     }
 
@@ -212,7 +227,7 @@ impl Run {
         Started {
             request_id: self.request.id.clone(),
             chat_id: self.request.chat_id.clone().unwrap_or_else(new_id),
-            model: self.gateway.stands_in.unwrap_or(&self.plan.choice.entry.id).to_owned(),
+            model: self.gateway.rooms.stands_in.unwrap_or(&self.plan.choice.entry.id).to_owned(),
             cache,
             sources: Vec::new(),
             retrieval_unavailable: false,
@@ -222,18 +237,23 @@ impl Run {
     }
 }
 
+/// The terminal waits for the store this long and then goes without it.
+const KEEP_LIMIT: Duration = Duration::from_secs(8);
+
 /// Waits for the landing. Most short answers land before the first gathering: they are written once,
 /// at their end, and `recording` stays empty.
 async fn land(log: &Arc<Log>, keeper: Option<&Arc<Keeper>>, recording: &mut Option<Recording>) -> Landing {
-    tokio::select! {
-        landing = log.landing() => return landing,
-        () = sleep(GATHER) => *recording = keeper.map(|keeper| keeper.record(log.clone())),
+    if let Some(keeper) = keeper {
+        tokio::select! {
+            landing = log.landing() => return landing,
+            () = sleep(GATHER) => *recording = Some(keeper.record(log.clone())),
+        }
     }
     log.landing().await
 }
 
-fn failed(error: Error) -> Event {
-    Event::Failed { error, usage: Usage::default() }
+fn failed(error: Error) -> Terminal {
+    Terminal::Failed { error, usage: Usage::default() }
 }
 
 /// Milliseconds a stage.

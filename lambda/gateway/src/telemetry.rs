@@ -1,7 +1,7 @@
 //! What is said about replies: ids, sizes, times and outcomes, one line each. Never a prompt, an
 //! answer or a key.
 
-use crate::chat::{Caller, Event, Request};
+use crate::chat::{Caller, Request, Terminal};
 use crate::error::{Error, Kind};
 use crate::model::Embedding;
 use crate::plan::Plan;
@@ -9,11 +9,10 @@ use crate::reply::Reply;
 use std::time::Duration;
 
 /// A reply has its terminal.
-pub fn replied(request: &Request, plan: &Plan, stands_in: bool, reply: &Reply, end: &Event) {
+pub fn replied(request: &Request, plan: &Plan, stands_in: bool, reply: &Reply, end: &Terminal) {
     let (outcome, usage, detail) = match end {
-        Event::Failed { error, usage } => (error.kind.code(), usage, error.detail.as_deref()),
-        Event::Completed { stop_reason, usage } => (stop_reason.as_str(), usage, None),
-        Event::Started(_) | Event::Delta(_) => return,
+        Terminal::Failed { error, usage } => (error.kind.code(), usage, error.detail.as_deref()),
+        Terminal::Completed { stop_reason, usage } => (stop_reason.as_str(), usage, None),
     };
     let timings = reply.timings();
     let ms = |stage: &str| {
@@ -34,7 +33,7 @@ pub fn replied(request: &Request, plan: &Plan, stands_in: bool, reply: &Reply, e
         cost_usd = if stands_in { 0.0 } else { plan.choice.cost(usage) },
         "reply"
     );
-    let ours = matches!(end, Event::Failed { error, .. } if error.kind == Kind::Internal);
+    let ours = matches!(end, Terminal::Failed { error, .. } if error.kind == Kind::Internal);
     match detail {
         Some(detail) if ours => tracing::error!(request_id = request.id, detail, "reply failed"),
         Some(detail) => tracing::warn!(request_id = request.id, detail, "reply failed"),

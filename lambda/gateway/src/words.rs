@@ -22,8 +22,12 @@ const STOP_WORDS: [&str; 127] = [
 /// The words of a text in their order, as written but in lower case. Letters and digits make a
 /// word; everything else parts words, so `snake_case` and `don't` are two each.
 pub fn plain(text: &str) -> Vec<String> {
-    let runs = text.split(|c: char| !c.is_alphanumeric()).filter(|run| !run.is_empty());
-    runs.flat_map(|run| by_script(&run.to_lowercase())).collect()
+    let mut words = Vec::new();
+    for run in text.split(|c: char| !c.is_alphanumeric()).filter(|run| !run.is_empty()) {
+        let run = run.to_lowercase();
+        if run.is_ascii() { words.push(run) } else { by_script(&run, &mut words) }
+    }
+    words
 }
 
 /// The content words of a text in their order: stemmed, without stop words.
@@ -39,17 +43,15 @@ pub fn count(text: &str) -> u64 {
 }
 
 /// A run of letters, parted where the script changes, ideographs in pairs.
-fn by_script(run: &str) -> Vec<String> {
-    let mut words = Vec::new();
+fn by_script(run: &str, words: &mut Vec<String>) {
     let mut rest = run;
     while let Some(first) = rest.chars().next() {
         let dense = is_dense(first);
         let end = rest.find(|c| is_dense(c) != dense).unwrap_or(rest.len());
         let (part, tail) = rest.split_at(end);
         rest = tail;
-        if dense { pairs(part, &mut words) } else { words.push(part.to_owned()) }
+        if dense { pairs(part, words) } else { words.push(part.to_owned()) }
     }
-    words
 }
 
 fn pairs(part: &str, words: &mut Vec<String>) {

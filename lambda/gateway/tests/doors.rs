@@ -8,10 +8,7 @@ use gateway::chat::Caller;
 use gateway::config::Settings;
 use gateway::edge::Doors;
 use gateway::edge::socket::{Gone, Outlet, Session};
-use gateway::flight::Flights;
-use gateway::gateway::Gateway;
-use gateway::live::Live;
-use gateway::model::catalog::Catalog;
+use gateway::gateway::{Gateway, Rooms};
 use gateway::model::embedding::HashedEmbedding;
 use gateway::model::scripted::Scripted;
 use gateway::queue::local::LocalQueue;
@@ -29,21 +26,17 @@ const SCRIPT: &str = r#"[{"match": "slow", "stall": true, "deltas": [{"text": "b
 async fn doors() -> Arc<Doors> {
     let store = Store::embedded(None, Retention::default(), Arc::new(SystemClock)).await.unwrap();
     let store = Arc::new(store);
-    let gateway = Arc::new(Gateway {
-        settings: Settings::from_vars([]).unwrap(),
-        catalog: Catalog::load().unwrap(),
+    let rooms = Rooms {
         model: Arc::new(Scripted::parse(SCRIPT).unwrap()),
         embedder: Arc::new(HashedEmbedding),
         stands_in: Some("local.scripted"),
         retrieval: None,
-        store: Some(store.clone()),
-        sole: true,
-        live: Live::default(),
-        flights: Arc::new(Flights::default()),
+        store: Some(store),
+        single_process: true,
         lease: Duration::from_secs(5),
-        store_failures: 0.into(),
-    });
-    let queue = LocalQueue::start(gateway.clone(), store);
+    };
+    let gateway = Gateway::open(Settings::from_vars([]).unwrap(), rooms).unwrap();
+    let queue = LocalQueue::start(Arc::new(gateway.clone()), 4);
     Arc::new(Doors { gateway, queue: Some(queue) })
 }
 

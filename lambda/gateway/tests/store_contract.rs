@@ -15,7 +15,9 @@ mod jobs;
 #[path = "store_contract/replies.rs"]
 mod replies;
 
-use gateway::chat::{Block, CacheOutcome, Caller, Delta, Event, Message, Role, Started, StopReason, Usage};
+use gateway::chat::{
+    Block, CacheOutcome, Caller, Delta, Message, Role, Started, StopReason, Terminal, Usage,
+};
 use gateway::store::{Clock, Finish, Finished, ReplyKey, Retention, StoppedClock, Store, SystemClock, Turn};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -90,8 +92,8 @@ pub(crate) fn usage() -> Usage {
     Usage { input_tokens: 5, output_tokens: 7, ..Usage::default() }
 }
 
-pub(crate) fn completed() -> Event {
-    Event::Completed { stop_reason: StopReason::EndTurn, usage: usage() }
+pub(crate) fn completed() -> Terminal {
+    Terminal::Completed { stop_reason: StopReason::EndTurn, usage: usage() }
 }
 
 pub(crate) fn started(request_id: &str) -> Started {
@@ -108,7 +110,7 @@ pub(crate) fn started(request_id: &str) -> Started {
 }
 
 /// The plainest end: nothing unflushed, no conversation, nothing learned.
-pub(crate) fn finish<'a>(key: &'a ReplyKey, started: &'a Started, end: &'a Event) -> Finish<'a> {
+pub(crate) fn finish<'a>(key: &'a ReplyKey, started: &'a Started, end: &'a Terminal) -> Finish<'a> {
     Finish { key, fingerprint: None, started, first_seq: 1, deltas: &[], end, turn: None, learned: None }
 }
 

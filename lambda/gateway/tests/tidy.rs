@@ -94,15 +94,21 @@ fn each_sdk_is_named_in_one_room() {
 
 #[test]
 fn rooms_do_not_use_each_other() {
-    for (room, others) in [
-        ("src/store/", ["crate::model", "crate::retrieval", "crate::queue", "crate::edge"]),
-        ("src/retrieval/", ["crate::model", "crate::store", "crate::queue", "crate::edge"]),
-    ] {
-        let files = sources(&[".rs"]).into_iter().filter(|(path, _)| path.contains(room));
+    let rooms = ["store", "retrieval", "model", "queue"];
+    let engine = ["gateway", "run", "recall", "consult", "keep", "flight", "live", "jobs", "plan", "edge"];
+    for room in rooms {
+        let files = sources(&[".rs"]).into_iter().filter(|(path, _)| path.contains(&format!("src/{room}/")));
         for (path, text) in files {
-            let used: Vec<_> = others.iter().filter(|other| production(&text).contains(**other)).collect();
+            let others = rooms.iter().chain(&engine).filter(|other| **other != room);
+            let used: Vec<_> =
+                others.filter(|other| production(&text).contains(&format!("crate::{other}::"))).collect();
             assert!(used.is_empty(), "{path} uses {used:?}");
         }
+    }
+    for file in engine.iter().filter(|file| **file != "edge") {
+        let path = root().join(format!("lambda/gateway/src/{file}.rs"));
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(!production(&text).contains("crate::edge"), "{file}.rs uses a door");
     }
     let doors = sources(&[".rs"]).into_iter().filter(|(path, _)| path.contains("src/edge/"));
     for (path, text) in doors {

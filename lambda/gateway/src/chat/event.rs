@@ -3,6 +3,7 @@
 use crate::error::Error;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Tokens of one answer, as the model counted them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,6 +110,20 @@ impl Delta {
         Delta::Text { text: text.into() }
     }
 
+    /// Bytes of it, as the caller sees them.
+    pub fn len(&self) -> usize {
+        match self {
+            Delta::Text { text } | Delta::Reasoning { text, .. } => text.len(),
+            Delta::ToolUse { name, .. } => name.len(),
+            Delta::ToolInput { json } => json.len(),
+        }
+    }
+
+    /// Is there nothing in it to see?
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// The text of a text delta, empty for the others.
     pub fn as_text(&self) -> &str {
         match self {
@@ -125,10 +140,24 @@ pub struct Source {
     pub title: String,
     /// File, page or URL.
     pub location: String,
-    /// The search's own score.
+    /// The search's own score, told to four places.
+    #[serde(serialize_with = "rounded")]
     pub score: f32,
     /// First and last line, or byte span, of the passage in its document.
     pub span: (u64, u64),
+}
+
+/// A piece of a document and where it came from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Passage {
+    /// The text, as it stands in the document.
+    pub text: String,
+    /// Where it stands.
+    pub source: Source,
+}
+
+fn rounded<S: serde::Serializer>(score: &f32, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64((f64::from(*score) * 1e4).round() / 1e4)
 }
 
 /// What the cache did.
@@ -181,35 +210,40 @@ pub struct Started {
     pub timings: BTreeMap<&'static str, f64>,
 }
 
-/// What happens in a reply: `Started`, then deltas, then exactly one of the two terminals.
-/// A reply that fails before it starts has the terminal alone.
+/// What happens in a reply: it starts, deltas come, it ends. A reply that fails before it starts has
+/// the end alone. What has come since the last event is told together.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// The reply begins.
-    Started(Started),
-    /// A piece of the answer.
-    Delta(Delta),
-    /// Terminal: the answer is whole.
+    /// The reply begins. Comes first and once, if it comes at all.
+    Started(Arc<Started>),
+    /// More of the answer.
+    Deltas {
+        /// Number of the last one.
+        last: u64,
+        /// In order, none missing.
+        deltas: Vec<Delta>,
+    },
+    /// The last event.
+    End(Terminal),
+}
+
+/// How a reply ends: each has exactly one.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Terminal {
+    /// The answer is whole.
     Completed {
         /// Why the model stopped.
         stop_reason: StopReason,
         /// What it cost in tokens.
         usage: Usage,
     },
-    /// Terminal: the answer is not whole, whatever came before.
+    /// The answer is not whole, whatever came before.
     Failed {
         /// What went wrong.
         error: Error,
         /// The tokens known or estimated so far.
         usage: Usage,
     },
-}
-
-impl Event {
-    /// Is it the last event of its reply?
-    pub fn is_terminal(&self) -> bool {
-        matches!(self, Event::Completed { .. } | Event::Failed { .. })
-    }
 }
 
 #[cfg(test)]

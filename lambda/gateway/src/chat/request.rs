@@ -167,6 +167,10 @@ pub struct Request {
 /// The longest a reply may take, from Lambda's limit of 15 minutes less a margin for its terminal.
 pub const LONGEST_REPLY: Duration = Duration::from_secs(890);
 
+/// The longest a reply may take that sends nothing before its end: API Gateway gives up on a
+/// Regional endpoint after 5 minutes of silence.
+pub const SILENT_LIMIT: Duration = Duration::from_secs(285);
+
 impl Request {
     /// A request of one user text, everything else at its default.
     pub fn new(caller: Caller, door: &str, text: impl Into<String>) -> Request {

@@ -2,10 +2,9 @@
 
 use super::fields::Fields;
 use super::voice::{TEXT_LIMIT, Voice};
-use crate::chat::{Caller, Event, Request, new_id};
+use crate::chat::{Caller, Event, Request, Terminal, new_id};
 use crate::error::Error;
 use crate::pieces::{cut, escaped_len};
-use crate::reply::Step;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -129,14 +128,14 @@ impl ChatbotVoice {
         self.text.push_str(text);
     }
 
-    fn end(&self, end: &Event) -> String {
-        if self.size > TEXT_LIMIT {
-            let fits = cut(&self.text, TEXT_LIMIT).first().copied().unwrap_or_default();
-            let note = TOO_LONG.replace("{request_id}", &self.request_id);
-            return frame(&self.request_id, &format!("{fits}{note}"), "error");
-        }
+    fn end(&self, end: &Terminal) -> String {
+        let fits = cut(&self.text, TEXT_LIMIT).first().copied().unwrap_or_default();
         match end {
-            Event::Failed { error, .. } => error_frame(&self.request_id, &self.text, error),
+            Terminal::Failed { error, .. } => error_frame(&self.request_id, fits, error),
+            _ if fits.len() < self.text.len() => {
+                let note = TOO_LONG.replace("{request_id}", &self.request_id);
+                frame(&self.request_id, &format!("{fits}{note}"), "error")
+            }
             _ => frame(&self.request_id, &self.text, "completed"),
         }
     }
@@ -151,10 +150,10 @@ pub fn error_frame(request_id: &str, text: &str, error: &Error) -> String {
 }
 
 impl Voice for ChatbotVoice {
-    fn frames(&mut self, step: Step) -> Vec<String> {
+    fn frames(&mut self, step: Event) -> Vec<String> {
         match step {
-            Step::Started(_) => Vec::new(),
-            Step::Deltas { deltas, .. } => {
+            Event::Started(_) => Vec::new(),
+            Event::Deltas { deltas, .. } => {
                 deltas.iter().for_each(|delta| self.add(delta.as_text()));
                 if !self.is_due() || self.size > TEXT_LIMIT {
                     return Vec::new();
@@ -163,7 +162,7 @@ impl Voice for ChatbotVoice {
                 self.last = Some(Instant::now());
                 vec![frame(&self.request_id, &self.text, "proceeding")]
             }
-            Step::End(end) => vec![self.end(&end)],
+            Event::End(end) => vec![self.end(&end)],
         }
     }
 }
@@ -182,10 +181,10 @@ mod tests {
         let mut voice = ChatbotVoice::new("r");
         let mut frames = Vec::new();
         for (text, last) in texts.iter().zip(1..) {
-            frames.extend(voice.frames(Step::Deltas { last, deltas: vec![Delta::text(*text)] }));
+            frames.extend(voice.frames(Event::Deltas { last, deltas: vec![Delta::text(*text)] }));
         }
-        let end = Event::Completed { stop_reason: StopReason::EndTurn, usage: Usage::default() };
-        frames.extend(voice.frames(Step::End(end)));
+        let end = Terminal::Completed { stop_reason: StopReason::EndTurn, usage: Usage::default() };
+        frames.extend(voice.frames(Event::End(end)));
         frames
             .iter()
             .inspect(|frame| assert!(frame.len() <= FRAME_LIMIT))

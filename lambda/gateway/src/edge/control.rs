@@ -4,8 +4,9 @@ use super::Doors;
 use super::fields::Fields;
 use super::voice::{TEXT_LIMIT, error_object};
 use crate::chat::{Block, Caller, Role};
-use crate::error::{Error, Kind};
+use crate::error::Error;
 use crate::pieces::cut;
+use crate::recall::no_chat;
 use crate::reply::Reader;
 use crate::store::{ChatSummary, Turn};
 use serde::Serialize;
@@ -68,11 +69,6 @@ async fn delete(doors: &Doors, caller: &Caller, fields: &mut Fields) -> Result<V
         return Err(no_chat());
     }
     Ok(vec![json!({"action": "delete_chat", "chat_id": chat_id, "deleted": true}).to_string()])
-}
-
-/// The error of a conversation that is not there, or not the caller's.
-pub fn no_chat() -> Error {
-    Error::new(Kind::NotFound, "There is no such conversation of yours. `chats` lists those there are.")
 }
 
 fn required_name(fields: &mut Fields, name: &str) -> Result<String, Error> {

@@ -4,12 +4,10 @@ use super::Doors;
 use super::body::Body;
 use super::fields::Fields;
 use super::prompt::{question, read_parameters};
-use super::rest::SILENT_LIMIT;
 use super::stream::{RAW, respond};
 use super::voice::{Voice, error_line};
-use crate::chat::{Caller, Event, Request};
+use crate::chat::{Caller, Event, Request, SILENT_LIMIT, Terminal};
 use crate::error::Error;
-use crate::reply::Step;
 use bytes::Bytes;
 use http::Response;
 
@@ -49,12 +47,12 @@ fn request(mut fields: Fields, caller: Caller) -> Result<Request, Error> {
 struct TextVoice;
 
 impl Voice for TextVoice {
-    fn frames(&mut self, step: Step) -> Vec<String> {
+    fn frames(&mut self, step: Event) -> Vec<String> {
         match step {
-            Step::Started(_) => Vec::new(),
-            Step::Deltas { deltas, .. } => deltas.iter().map(|delta| delta.as_text().to_owned()).collect(),
-            Step::End(Event::Failed { error, .. }) => vec![format!("\n{}\n", error_line(&error))],
-            Step::End(_) => Vec::new(),
+            Event::Started(_) => Vec::new(),
+            Event::Deltas { deltas, .. } => deltas.iter().map(|delta| delta.as_text().to_owned()).collect(),
+            Event::End(Terminal::Failed { error, .. }) => vec![format!("\n{}\n", error_line(&error))],
+            Event::End(_) => Vec::new(),
         }
     }
 }

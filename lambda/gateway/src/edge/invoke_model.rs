@@ -3,9 +3,8 @@
 use super::fields::Fields;
 use super::prompt;
 use super::voice::{Voice, pack};
-use crate::chat::{Caller, Event, Request};
+use crate::chat::{Caller, Event, Request, Terminal};
 use crate::error::{Error, Kind};
-use crate::reply::Step;
 
 /// The frame that ends every reply of this door.
 pub const END: &str = "<End of LLM response>";
@@ -26,14 +25,14 @@ pub fn request(mut fields: Fields, caller: Caller) -> Result<Request, Error> {
 pub struct RawVoice;
 
 impl Voice for RawVoice {
-    fn frames(&mut self, step: Step) -> Vec<String> {
+    fn frames(&mut self, step: Event) -> Vec<String> {
         match step {
-            Step::Started(_) => Vec::new(),
-            Step::Deltas { last, deltas } => {
+            Event::Started(_) => Vec::new(),
+            Event::Deltas { last, deltas } => {
                 pack(&deltas, last).into_iter().map(|chunk| chunk.text).collect()
             }
-            Step::End(Event::Failed { error, .. }) => failed(&error),
-            Step::End(_) => vec![END.to_owned()],
+            Event::End(Terminal::Failed { error, .. }) => failed(&error),
+            Event::End(_) => vec![END.to_owned()],
         }
     }
 }
@@ -53,16 +52,16 @@ mod tests {
 
     #[test]
     fn an_answer_is_its_text_and_the_end_frame() {
-        let deltas = Step::Deltas { last: 2, deltas: vec![Delta::text("The "), Delta::text("sky")] };
+        let deltas = Event::Deltas { last: 2, deltas: vec![Delta::text("The "), Delta::text("sky")] };
         assert_eq!(RawVoice.frames(deltas), ["The sky"]);
-        let end = Event::Completed { stop_reason: StopReason::EndTurn, usage: Usage::default() };
-        assert_eq!(RawVoice.frames(Step::End(end)), [END]);
+        let end = Terminal::Completed { stop_reason: StopReason::EndTurn, usage: Usage::default() };
+        assert_eq!(RawVoice.frames(Event::End(end)), [END]);
     }
 
     #[test]
     fn an_error_says_why_and_ends_all_the_same() {
-        let end = Event::Failed { error: Error::new(Kind::UpstreamError, "cut"), usage: Usage::default() };
-        assert_eq!(RawVoice.frames(Step::End(end)), ["Error: cut", END]);
+        let end = Terminal::Failed { error: Error::new(Kind::UpstreamError, "cut"), usage: Usage::default() };
+        assert_eq!(RawVoice.frames(Event::End(end)), ["Error: cut", END]);
     }
 
     #[test]

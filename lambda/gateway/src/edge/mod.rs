@@ -1,4 +1,4 @@
-//! The doors: foreign bytes into [`crate::chat::Request`]s, [`crate::chat::Event`]s into foreign
+//! The doors: foreign bytes into [`crate::chat::Request`]s, [`crate::chat::Terminal`]s into foreign
 //! bytes. One file a door; none knows of models or stores.
 //!
 //! HTTP comes in as `http::Request<Bytes>` and goes out as `http::Response<Body>`; WebSocket texts

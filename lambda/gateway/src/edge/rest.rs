@@ -5,18 +5,14 @@ use super::body::{Body, describe, json};
 use super::fields::Fields;
 use super::prompt;
 use super::sendmessage::{PromptVoice, add_started};
-use super::stream::{SSE, Whole, collect, failed_whole, respond};
-use crate::chat::{CacheOutcome, Caller, Event};
+use super::stream::{SSE, failed_whole, respond};
+use crate::chat::{CacheOutcome, Caller, SILENT_LIMIT, Terminal};
 use crate::error::Error;
 use crate::model::catalog::LegacyShape;
+use crate::reply::{Whole, collect};
 use bytes::Bytes;
 use http::Response;
 use serde_json::{Map, Value, json};
-use std::time::Duration;
-
-/// The longest a reply may take that sends nothing before its end: API Gateway gives up on a
-/// Regional endpoint after 5 minutes of silence.
-pub const SILENT_LIMIT: Duration = Duration::from_secs(285);
 
 /// Answers `POST /{modelId}`.
 ///
@@ -56,7 +52,7 @@ pub async fn handle(
 fn whole_reply(whole: &Whole, shape: Option<LegacyShape>) -> Value {
     let mut object = Map::new();
     object.insert("completion".into(), whole.text.as_str().into());
-    if let Event::Completed { stop_reason, usage } = &whole.end {
+    if let Terminal::Completed { stop_reason, usage } = &whole.end {
         object.insert("stop_reason".into(), stop_reason.as_str().into());
         object.insert("usage".into(), json!(usage));
     }

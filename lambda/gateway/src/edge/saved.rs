@@ -2,13 +2,14 @@
 
 use super::Doors;
 use super::body::{Body, json};
-use super::control::{no_chat, said, summary};
+use super::control::{said, summary};
 use super::sendmessage::{PromptVoice, add_started};
 use super::stream::{SSE, respond};
 use super::voice::error_object;
-use crate::chat::{Caller, Event};
+use crate::chat::{Caller, Event, Terminal};
 use crate::error::{Error, Kind};
-use crate::reply::{Reply, Step};
+use crate::recall::no_chat;
+use crate::reply::Reply;
 use bytes::Bytes;
 use http::{Request, Response, header};
 use serde_json::{Map, Value, json};
@@ -32,7 +33,7 @@ pub async fn answer(
         return Ok(json(&status(&reply)));
     }
     let reader = reply.read(after);
-    Ok(respond(reader, PromptVoice::each_delta(&reply.id).after(after), SSE).await)
+    Ok(respond(reader, PromptVoice::each_delta(&reply.id).resumed(after), SSE).await)
 }
 
 fn after(query: &str) -> Result<u64, Error> {
@@ -50,15 +51,15 @@ fn status(reply: &Arc<Reply>) -> Value {
     let (mut text, mut seq) = (String::new(), 0);
     for step in reply.so_far() {
         match step {
-            Step::Started(started) => {
+            Event::Started(started) => {
                 object.insert("chat_id".into(), started.chat_id.as_str().into());
                 add_started(&mut object, &started);
             }
-            Step::Deltas { last, deltas } => {
+            Event::Deltas { last, deltas } => {
                 seq = last;
                 deltas.iter().for_each(|delta| text.push_str(delta.as_text()));
             }
-            Step::End(end) => add_end(&mut object, &end, &reply.id),
+            Event::End(end) => add_end(&mut object, &end, &reply.id),
         }
     }
     object.insert("completion".into(), text.into());
@@ -66,19 +67,18 @@ fn status(reply: &Arc<Reply>) -> Value {
     Value::Object(object)
 }
 
-fn add_end(object: &mut Map<String, Value>, end: &Event, id: &str) {
+fn add_end(object: &mut Map<String, Value>, end: &Terminal, id: &str) {
     let status = match end {
-        Event::Completed { stop_reason, usage } => {
+        Terminal::Completed { stop_reason, usage } => {
             object.insert("stop_reason".into(), stop_reason.as_str().into());
             object.insert("usage".into(), json!(usage));
             "completed"
         }
-        Event::Failed { error, usage } => {
+        Terminal::Failed { error, usage } => {
             object.insert("error".into(), error_object(error, Some(id)));
             object.insert("usage".into(), json!(usage));
             if error.kind == Kind::Cancelled { "cancelled" } else { "failed" }
         }
-        Event::Started(_) | Event::Delta(_) => "running",
     };
     object.insert("status".into(), status.into());
 }

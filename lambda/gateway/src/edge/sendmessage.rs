@@ -3,10 +3,10 @@
 
 use super::fields::Fields;
 use super::prompt;
-use super::voice::{Chunk, Voice, error_line, error_object, pack};
-use crate::chat::{CacheOutcome, Caller, Delta, Event, Request, Started};
+use super::voice::{Voice, error_line, error_object, pack};
+use crate::chat::{CacheOutcome, Caller, Delta, Event, Request, Started, Terminal};
 use crate::error::Error;
-use crate::reply::Step;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
@@ -42,64 +42,88 @@ impl PromptVoice {
         }
     }
 
-    /// The same for a reply that is read on after delta number `seq`.
-    pub fn after(self, seq: u64) -> PromptVoice {
-        PromptVoice { seq, ..self }
-    }
-
     /// One object a delta, whatever else is waiting.
     pub fn each_delta(request_id: &str) -> PromptVoice {
         PromptVoice { each: true, ..PromptVoice::new(request_id) }
+    }
+
+    /// The format for what comes after delta number `after`.
+    pub fn resumed(self, after: u64) -> PromptVoice {
+        PromptVoice { seq: after, ..self }
     }
 
     fn is_hit(&self) -> bool {
         self.started.as_ref().is_some_and(|started| started.cache == CacheOutcome::Hit)
     }
 
-    fn frame(&self, text: &str, seq: u64, more: bool) -> Map<String, Value> {
-        let mut frame = Map::new();
-        frame.insert("completion".into(), text.into());
-        let chat_id = self.started.as_ref().map_or("", |started| started.chat_id.as_str());
-        frame.insert("chat_id".into(), chat_id.into());
-        frame.insert("cached".into(), if self.is_hit() { "true" } else { "false" }.into());
-        frame.insert("has_more_messages".into(), if more { "true" } else { "false" }.into());
-        frame.insert("request_id".into(), self.request_id.as_str().into());
-        frame.insert("seq".into(), seq.into());
-        frame
+    fn frame<'a>(&'a self, text: &'a str, seq: u64, more: bool) -> Frame<'a> {
+        Frame {
+            completion: text,
+            chat_id: self.started.as_ref().map_or("", |started| started.chat_id.as_str()),
+            cached: if self.is_hit() { "true" } else { "false" },
+            has_more_messages: if more { "true" } else { "false" },
+            request_id: &self.request_id,
+            seq,
+        }
     }
 
     fn delta_frames(&self, deltas: &[Delta], last: u64) -> Vec<String> {
-        let chunks = if self.each {
-            let first = last + 1 - deltas.len() as u64;
-            let texts = deltas.iter().zip(first..).filter(|(delta, _)| !delta.as_text().is_empty());
-            texts.map(|(delta, seq)| Chunk { text: delta.as_text().to_owned(), seq }).collect()
-        } else {
-            pack(deltas, last)
-        };
-        chunks.iter().map(|chunk| text_of(self.frame(&chunk.text, chunk.seq, true))).collect()
+        if !self.each {
+            let chunks = pack(deltas, last);
+            return chunks.iter().map(|chunk| self.frame(&chunk.text, chunk.seq, true).text()).collect();
+        }
+        let first = last + 1 - deltas.len() as u64;
+        let texts = deltas.iter().map(Delta::as_text).zip(first..).filter(|(text, _)| !text.is_empty());
+        texts.map(|(text, seq)| self.frame(text, seq, true).text()).collect()
     }
 
-    fn end(&mut self, end: &Event) -> Vec<String> {
+    fn end(&mut self, end: &Terminal) -> Vec<String> {
         let held = std::mem::take(&mut self.held);
         let mut chunks = pack(&held, self.seq);
-        let rest = chunks.pop();
+        let rest = chunks.pop().map_or(String::new(), |chunk| chunk.text);
         let mut frames: Vec<String> =
-            chunks.iter().map(|chunk| text_of(self.frame(&chunk.text, chunk.seq, true))).collect();
-        let mut last = self.frame(&rest.map_or(String::new(), |chunk| chunk.text), self.seq, false);
+            chunks.iter().map(|chunk| self.frame(&chunk.text, chunk.seq, true).text()).collect();
+        let mut last = self.frame(&rest, self.seq, false).object();
         add_terminal(&mut last, end, self.started.as_deref(), &self.request_id);
-        frames.push(text_of(last));
+        frames.push(Value::Object(last).to_string());
         frames
     }
 }
 
+/// The keys of every frame.
+#[derive(Serialize)]
+struct Frame<'a> {
+    completion: &'a str,
+    chat_id: &'a str,
+    cached: &'static str,
+    has_more_messages: &'static str,
+    request_id: &'a str,
+    seq: u64,
+}
+
+impl Frame<'_> {
+    /// Straight to text: there is one for each token of a stream.
+    fn text(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// As an object, for a terminal to be added to.
+    fn object(&self) -> Map<String, Value> {
+        match json!(self) {
+            Value::Object(object) => object,
+            _ => Map::new(),
+        }
+    }
+}
+
 impl Voice for PromptVoice {
-    fn frames(&mut self, step: Step) -> Vec<String> {
+    fn frames(&mut self, step: Event) -> Vec<String> {
         match step {
-            Step::Started(started) => {
+            Event::Started(started) => {
                 self.started = Some(started);
                 Vec::new()
             }
-            Step::Deltas { last, deltas } => {
+            Event::Deltas { last, deltas } => {
                 self.seq = last;
                 if self.is_hit() && !self.each {
                     self.held.extend(deltas);
@@ -107,26 +131,25 @@ impl Voice for PromptVoice {
                 }
                 self.delta_frames(&deltas, last)
             }
-            Step::End(end) => self.end(&end),
+            Event::End(end) => self.end(&end),
         }
     }
 }
 
 /// What a terminal says beyond the four keys.
-fn add_terminal(frame: &mut Map<String, Value>, end: &Event, started: Option<&Started>, request_id: &str) {
+fn add_terminal(frame: &mut Map<String, Value>, end: &Terminal, started: Option<&Started>, request_id: &str) {
     match end {
-        Event::Completed { stop_reason, usage } => {
+        Terminal::Completed { stop_reason, usage } => {
             frame.insert("stop_reason".into(), stop_reason.as_str().into());
             frame.insert("usage".into(), json!(usage));
         }
-        Event::Failed { error, usage } => {
+        Terminal::Failed { error, usage } => {
             if error.kind != crate::error::Kind::Cancelled {
                 frame.insert("completion".into(), error_line(error).into());
             }
             frame.insert("usage".into(), json!(usage));
             frame.insert("error".into(), error_object(error, Some(request_id)));
         }
-        Event::Started(_) | Event::Delta(_) => {}
     }
     if let Some(started) = started {
         add_started(frame, started);
@@ -147,10 +170,6 @@ pub fn add_started(frame: &mut Map<String, Value>, started: &Started) {
     }
 }
 
-fn text_of(frame: Map<String, Value>) -> String {
-    Value::Object(frame).to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,8 +177,8 @@ mod tests {
     use crate::edge::voice::FRAME_LIMIT;
     use crate::error::Kind;
 
-    fn started(cache: CacheOutcome) -> Step {
-        Step::Started(Arc::new(Started {
+    fn started(cache: CacheOutcome) -> Event {
+        Event::Started(Arc::new(Started {
             request_id: "r".into(),
             chat_id: "c".into(),
             model: "m".into(),
@@ -171,7 +190,7 @@ mod tests {
         }))
     }
 
-    fn say(steps: Vec<Step>, mut voice: PromptVoice) -> Vec<Value> {
+    fn say(steps: Vec<Event>, mut voice: PromptVoice) -> Vec<Value> {
         let frames = steps.into_iter().flat_map(|step| voice.frames(step));
         frames
             .inspect(|frame| assert!(frame.len() <= FRAME_LIMIT))
@@ -179,12 +198,12 @@ mod tests {
             .collect()
     }
 
-    fn deltas(texts: &[&str], last: u64) -> Step {
-        Step::Deltas { last, deltas: texts.iter().map(|text| Delta::text(*text)).collect() }
+    fn deltas(texts: &[&str], last: u64) -> Event {
+        Event::Deltas { last, deltas: texts.iter().map(|text| Delta::text(*text)).collect() }
     }
 
-    fn completed() -> Step {
-        Step::End(Event::Completed { stop_reason: StopReason::EndTurn, usage: Usage::default() })
+    fn completed() -> Event {
+        Event::End(Terminal::Completed { stop_reason: StopReason::EndTurn, usage: Usage::default() })
     }
 
     #[test]
@@ -223,7 +242,8 @@ mod tests {
     #[test]
     fn an_error_is_told_in_completion_but_a_cancelled_reply_ends_with_nothing() {
         for (kind, text) in [(Kind::Throttled, "[error throttled: wait]"), (Kind::Cancelled, "")] {
-            let end = Step::End(Event::Failed { error: Error::new(kind, "wait"), usage: Usage::default() });
+            let end =
+                Event::End(Terminal::Failed { error: Error::new(kind, "wait"), usage: Usage::default() });
             let frames = say(vec![end], PromptVoice::new("r"));
             assert_eq!(frames[0]["completion"], text);
             assert_eq!(frames[0]["error"]["code"], kind.code());

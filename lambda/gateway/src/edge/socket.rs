@@ -6,9 +6,9 @@ use super::invoke_model::{self, RawVoice};
 use super::sendmessage::{self, PromptVoice};
 use super::voice::{Voice, error_object};
 use super::{Doors, control};
-use crate::chat::{Caller, Event, Request, Usage};
+use crate::chat::{Caller, Event, Request, Terminal, Usage};
 use crate::error::{Error, Kind};
-use crate::reply::{Reader, Step};
+use crate::reply::Reader;
 use futures_util::future::BoxFuture;
 use serde_json::json;
 use std::sync::Arc;
@@ -62,7 +62,7 @@ impl Session {
         }
         let mut fields = match Fields::parse(text.as_bytes()) {
             Ok(fields) => fields,
-            Err(error) => return self.refuse(&error).await,
+            Err(_) => return self.refuse(&unknown("no JSON object in it")).await,
         };
         let has_action = fields.has("action");
         match fields.text("action") {
@@ -138,7 +138,7 @@ impl Session {
         let named = fields.peek_name("request_id");
         match control::attach(&self.doors, &self.caller, fields).await {
             Ok(reader) => {
-                let voice = PromptVoice::new(&reader.reply().id).after(reader.seq());
+                let voice = PromptVoice::new(&reader.reply().id).resumed(reader.seq());
                 self.run(reader, voice).await
             }
             Err(error) => {
@@ -189,7 +189,7 @@ impl Session {
 
     /// An error in the door's own format, as the whole reply.
     async fn fail(&self, error: Error, voice: &mut impl Voice) -> Option<Going> {
-        for frame in voice.frames(Step::End(Event::Failed { error, usage: Usage::default() })) {
+        for frame in voice.frames(Event::End(Terminal::Failed { error, usage: Usage::default() })) {
             self.outlet.send(frame).await.ok()?;
         }
         None

@@ -2,50 +2,20 @@
 
 use super::body::{Body, SHOULD_RETRY, describe, failed, failed_with};
 use super::voice::Voice;
-use crate::chat::{Event, Started};
-use crate::reply::{Reader, Step};
+use crate::chat::{Event, Terminal};
+use crate::reply::{Reader, Whole};
 use bytes::Bytes;
 use futures_util::stream;
 use http::Response;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use serde_json::json;
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// A reply that was waited for to its end.
-pub struct Whole {
-    /// What was known when it began.
-    pub started: Option<Arc<Started>>,
-    /// All its text.
-    pub text: String,
-    /// Its terminal.
-    pub end: Event,
-}
-
-/// Waits for the whole reply.
-pub async fn collect(mut reader: Reader) -> Whole {
-    let mut started = None;
-    let mut text = String::new();
-    loop {
-        match reader.next().await {
-            Some(Step::Started(known)) => started = Some(known),
-            Some(Step::Deltas { deltas, .. }) => {
-                deltas.iter().for_each(|delta| text.push_str(delta.as_text()))
-            }
-            Some(Step::End(end)) => return Whole { started, text, end },
-            None => {
-                let error = crate::error::Error::internal("a reply without a terminal");
-                return Whole { started, text, end: Event::Failed { error, usage: Default::default() } };
-            }
-        }
-    }
-}
-
 /// The HTTP error of a whole reply that failed, with the text so far where there is some.
 pub fn failed_whole(whole: &Whole, request_id: &str) -> Option<Response<Body>> {
-    let Event::Failed { error, usage } = &whole.end else {
+    let Terminal::Failed { error, usage } = &whole.end else {
         return None;
     };
     if whole.text.is_empty() {
@@ -65,20 +35,20 @@ pub struct Format {
     /// What is sent when the model has been silent for [`SILENCE`]; where there is nothing to
     /// send, the reply waits with its status for the first piece.
     pub keep_alive: Option<&'static str>,
-    /// From the voice's frames to bytes on the wire.
-    pub wrap: fn(String) -> String,
+    /// What stands before and behind each of the voice's frames.
+    pub around: (&'static str, &'static str),
 }
 
 /// Server-sent events. No `id:` and no `retry:` lines: official SDKs crash on them.
 pub const SSE: Format = Format {
     content_type: "text/event-stream",
     keep_alive: Some(": keep-alive\n\n"),
-    wrap: |frame| format!("data: {frame}\n\n"),
+    around: ("data: ", "\n\n"),
 };
 
 /// Raw text.
 pub const RAW: Format =
-    Format { content_type: "text/plain; charset=utf-8", keep_alive: None, wrap: |frame| frame };
+    Format { content_type: "text/plain; charset=utf-8", keep_alive: None, around: ("", "") };
 
 /// How long a stream stays silent before a keep-alive.
 const SILENCE: Duration = Duration::from_secs(15);
@@ -106,7 +76,7 @@ pub async fn respond(reader: Reader, voice: impl Voice + 'static, format: Format
             None => next.await,
         };
         match step {
-            Some(Step::End(Event::Failed { error, .. })) => {
+            Some(Event::End(Terminal::Failed { error, .. })) => {
                 return failed(&error, Some(&flow.reader.reply().id));
             }
             Some(step) => flow.take(step),
@@ -126,9 +96,14 @@ pub async fn respond(reader: Reader, voice: impl Voice + 'static, format: Format
 }
 
 impl<V: Voice> Flow<V> {
-    fn take(&mut self, step: Step) {
-        let wrap = self.format.wrap;
-        let bytes: String = self.voice.frames(step).into_iter().map(wrap).collect();
+    fn take(&mut self, step: Event) {
+        let (before, behind) = self.format.around;
+        let frames = self.voice.frames(step);
+        let size = frames.iter().map(|frame| before.len() + frame.len() + behind.len()).sum();
+        let mut bytes = String::with_capacity(size);
+        for frame in &frames {
+            [before, frame, behind].iter().for_each(|piece| bytes.push_str(piece));
+        }
         if !bytes.is_empty() {
             self.ready.push_back(Bytes::from(bytes));
         }

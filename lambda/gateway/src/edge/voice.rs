@@ -1,10 +1,9 @@
 //! How a reply is put into WebSocket frames: the one trait that the doors' formats implement, and
 //! the packing that keeps every frame within API Gateway's 32 KB.
 
-use crate::chat::Delta;
+use crate::chat::{Delta, Event};
 use crate::error::Error;
 use crate::pieces::escaped_len;
-use crate::reply::Step;
 use serde_json::{Value, json};
 
 /// The largest frame API Gateway carries, in bytes.
@@ -16,7 +15,7 @@ pub const TEXT_LIMIT: usize = 28 * 1024;
 /// One reply in one door's format.
 pub trait Voice: Send {
     /// The frames for this step, in order; none where the format has nothing to say yet.
-    fn frames(&mut self, step: Step) -> Vec<String>;
+    fn frames(&mut self, step: Event) -> Vec<String>;
 }
 
 /// Text of some deltas and the number of the last one in it.
@@ -86,11 +85,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn chunks_keep_every_character_and_the_limit(texts in prop::collection::vec("[\\x00-\\x7fäé日]{0,3000}", 0..30)) {
-            let deltas: Vec<Delta> = texts.iter().map(Delta::text).collect();
+        fn chunks_keep_every_character_and_the_limit(texts in prop::collection::vec(("[\\x00-\\x7fäé日]{1,3}", 0..1500_usize), 0..30)) {
+            let deltas: Vec<Delta> = texts.iter().map(|(text, times)| Delta::text(text.repeat(*times))).collect();
             let chunks = pack(&deltas, deltas.len() as u64);
             let whole: String = chunks.iter().map(|chunk| chunk.text.as_str()).collect();
-            prop_assert_eq!(whole, texts.concat());
+            let all: String = deltas.iter().map(Delta::as_text).collect();
+            prop_assert_eq!(whole, all);
             for chunk in &chunks {
                 prop_assert!(serde_json::to_string(&chunk.text).unwrap().len() <= TEXT_LIMIT + 2);
             }

@@ -4,9 +4,9 @@
 
 use super::quotes::{self, Quote};
 use super::{Ask, Model, Part, Parts};
+use crate::chat::Passage;
 use crate::chat::{Delta, Sampling, StopReason, Usage};
 use crate::error::Error;
-use crate::retrieval::Passage;
 use crate::words;
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{self, StreamExt};

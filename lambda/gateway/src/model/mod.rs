@@ -14,9 +14,9 @@ mod quotes;
 #[cfg(feature = "embedded")]
 pub mod scripted;
 
+use crate::chat::Passage;
 use crate::chat::{Delta, Message, Sampling, StopReason, Tool, ToolChoice, Usage};
 use crate::error::Error;
-use crate::retrieval::Passage;
 use catalog::EmbeddingBody;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;

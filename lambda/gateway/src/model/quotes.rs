@@ -1,6 +1,6 @@
 //! The sentences and code samples of passages that fit a question best.
 
-use crate::retrieval::Passage;
+use crate::chat::Passage;
 use crate::words;
 use std::collections::{HashMap, HashSet};
 

@@ -1,90 +1,123 @@
 //! The queue of one machine: it works off the job rows themselves. What it holds in memory are only
 //! ids; whatever a restart or a full queue leaves behind is found in the rows again.
 
-use super::Queue;
-use super::work::{Worked, work};
+use super::{Queue, Worked, Worker};
 use crate::chat::Caller;
 use crate::error::Error;
-use crate::gateway::Gateway;
-use crate::store::Store;
+use crate::reply::lock;
 use futures_util::future::BoxFuture;
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc};
-use tokio::time::{interval, sleep};
+use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 /// Ids that wait in memory at most; more jobs than that are found by the next look at the rows.
 const WAITING: usize = 10_000;
 
-/// How often the rows are looked at for jobs that nobody works on.
-const LOOK: Duration = Duration::from_secs(5);
+/// How soon the rows are looked at again while there are open jobs in them: the lease of a process
+/// that was killed may still run.
+const SOON: Duration = Duration::from_secs(5);
+
+/// How often where there were none. A look reads the whole table, conversations included.
+const SELDOM: Duration = Duration::from_secs(300);
 
 type Id = (Caller, String);
 
 /// Queue and worker in one process.
 pub struct LocalQueue {
+    worker: Arc<dyn Worker>,
     waiting: mpsc::Sender<Id>,
+    /// Ids that wait or are worked on: a look at the rows does not deliver them twice.
+    known: Mutex<HashSet<Id>>,
+    /// Rings when a job is open that is not in memory.
+    missed: Notify,
+    closing: CancellationToken,
 }
 
 impl LocalQueue {
-    /// Starts the worker: at most `JOBS_CONCURRENCY` jobs at once.
-    pub fn start(gateway: Arc<Gateway>, store: Arc<Store>) -> Arc<LocalQueue> {
+    /// Starts the worker: so many jobs at once.
+    pub fn start(worker: Arc<dyn Worker>, concurrency: usize) -> Arc<LocalQueue> {
         let (waiting, jobs) = mpsc::channel(WAITING);
-        tokio::spawn(find(store.clone(), waiting.clone()));
-        tokio::spawn(take(gateway, store, jobs, waiting.clone()));
-        Arc::new(LocalQueue { waiting })
+        let (known, closing) = (Mutex::default(), CancellationToken::new());
+        let queue = Arc::new(LocalQueue { worker, waiting, known, missed: Notify::new(), closing });
+        tokio::spawn(queue.clone().find());
+        tokio::spawn(queue.clone().take(jobs, concurrency));
+        queue
+    }
+
+    fn put(&self, job: Id) {
+        if lock(&self.known).insert(job.clone()) && self.waiting.try_send(job.clone()).is_err() {
+            // A full queue refuses nothing: the row is there and is found.
+            lock(&self.known).remove(&job);
+            self.missed.notify_one();
+        }
+    }
+
+    /// Finds jobs in the rows: at the start, while some are open, and from time to time.
+    async fn find(self: Arc<LocalQueue>) {
+        loop {
+            let wait = match self.worker.open().await {
+                Ok(jobs) if jobs.is_empty() => SELDOM,
+                Ok(jobs) => {
+                    jobs.into_iter().for_each(|job| self.put(job));
+                    SOON
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "jobs cannot be listed");
+                    SOON
+                }
+            };
+            tokio::select! {
+                () = sleep(wait) => {}
+                () = self.missed.notified() => sleep(SOON).await,
+                () = self.closing.cancelled() => return,
+            }
+        }
+    }
+
+    async fn take(self: Arc<LocalQueue>, mut jobs: mpsc::Receiver<Id>, concurrency: usize) {
+        let slots = Arc::new(Semaphore::new(concurrency));
+        loop {
+            let Ok(slot) = slots.clone().acquire_owned().await else { return };
+            let job = tokio::select! {
+                Some(job) = jobs.recv() => job,
+                () = self.closing.cancelled() => return,
+            };
+            let queue = self.clone();
+            tokio::spawn(async move {
+                let worked = queue.worker.work(&job.0, &job.1).await;
+                drop(slot);
+                queue.worked(job, worked).await;
+            });
+        }
+    }
+
+    async fn worked(&self, job: Id, worked: Result<Worked, Error>) {
+        match worked {
+            Ok(Worked::Done) => {}
+            Ok(Worked::Again(wait)) => {
+                sleep(wait).await;
+                lock(&self.known).remove(&job);
+                return self.put(job);
+            }
+            Err(error) => {
+                tracing::warn!(job = job.1, %error, "a job was not worked off");
+                self.missed.notify_one();
+            }
+        }
+        lock(&self.known).remove(&job);
     }
 }
 
 impl Queue for LocalQueue {
     fn enqueue<'a>(&'a self, caller: &'a Caller, id: &'a str) -> BoxFuture<'a, Result<(), Error>> {
-        // A full queue refuses nothing: the row is there and is found.
-        let _full = self.waiting.try_send((caller.clone(), id.to_owned()));
+        self.put((caller.clone(), id.to_owned()));
         Box::pin(async { Ok(()) })
     }
-}
 
-/// Finds jobs in the rows, at the start and from time to time.
-async fn find(store: Arc<Store>, waiting: mpsc::Sender<Id>) {
-    let mut look = interval(LOOK);
-    loop {
-        look.tick().await;
-        match store.open_jobs().await {
-            Ok(jobs) => {
-                for job in jobs {
-                    if waiting.send(job).await.is_err() {
-                        return;
-                    }
-                }
-            }
-            Err(error) => tracing::warn!(%error, "jobs cannot be listed"),
-        }
-    }
-}
-
-async fn take(
-    gateway: Arc<Gateway>,
-    store: Arc<Store>,
-    mut jobs: mpsc::Receiver<Id>,
-    waiting: mpsc::Sender<Id>,
-) {
-    let slots = Arc::new(Semaphore::new(gateway.settings.jobs_concurrency));
-    while let Some((caller, id)) = jobs.recv().await {
-        let Ok(slot) = slots.clone().acquire_owned().await else {
-            return;
-        };
-        let (gateway, store, waiting) = (gateway.clone(), store.clone(), waiting.clone());
-        tokio::spawn(async move {
-            let worked = work(&gateway, &store, &caller, &id).await;
-            drop(slot);
-            match worked {
-                Ok(Worked::Done) => {}
-                Ok(Worked::Again(wait)) => {
-                    sleep(wait).await;
-                    let _full = waiting.try_send((caller, id));
-                }
-                Err(error) => tracing::warn!(job = id, %error, "a job was not worked off"),
-            }
-        });
+    fn close(&self) {
+        self.closing.cancel();
     }
 }

@@ -1,15 +1,36 @@
-//! The room of the queue: jobs wait here until a worker takes them.
+//! The room of the queue: it delivers the ids of jobs to workers, and knows nothing else of them.
 
 pub mod local;
-pub mod work;
 
 use crate::chat::Caller;
 use crate::error::Error;
 use futures_util::future::BoxFuture;
+use std::time::Duration;
 
-/// Hands jobs to workers. The job's row is stored before it is queued, so a queue may deliver it
-/// more than once, and a job that it lost is found by its row.
+/// Hands jobs to workers. A job's row is stored before it is queued, so a queue may deliver it more
+/// than once, and a job that it lost is found by its row.
 pub trait Queue: Send + Sync {
     /// Queues a job.
     fn enqueue<'a>(&'a self, caller: &'a Caller, id: &'a str) -> BoxFuture<'a, Result<(), Error>>;
+
+    /// Delivers nothing any more.
+    fn close(&self);
+}
+
+/// What became of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Worked {
+    /// The job has ended, now or before; or it is another worker's.
+    Done,
+    /// It should be delivered again after this time.
+    Again(Duration),
+}
+
+/// Who works jobs off.
+pub trait Worker: Send + Sync {
+    /// Works off one delivery. After an error the job is delivered again when its lease is over.
+    fn work<'a>(&'a self, caller: &'a Caller, id: &'a str) -> BoxFuture<'a, Result<Worked, Error>>;
+
+    /// The jobs that have not ended.
+    fn open(&self) -> BoxFuture<'_, Result<Vec<(Caller, String)>, Error>>;
 }

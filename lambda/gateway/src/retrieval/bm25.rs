@@ -13,9 +13,10 @@
 //! A prompt may be long and is the query by default, so the last column matters: `bm25` walks every
 //! matching text's words for every word asked. `tantivy` pays off where an index outgrows memory.
 
+use super::Retrieval;
 use super::documents::{self, Document, Known, Stamp};
 use super::ranking::Ranking;
-use super::{Passage, Retrieval};
+use crate::chat::Passage;
 use crate::error::Error;
 use futures_util::future::{BoxFuture, FutureExt};
 use sha2::{Digest, Sha256};

@@ -1,7 +1,7 @@
 //! The text and Markdown files of a directory, and which of them changed since the last look.
 
-use super::Passage;
 use super::split::{Format, split};
+use crate::chat::Passage;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::fs;

@@ -2,7 +2,7 @@
 //! the question. Whoever can write a document can write into this block, so nothing in it may
 //! pass for its end or for the question.
 
-use super::Passage;
+use crate::chat::Passage;
 use crate::chat::Source;
 use std::collections::HashSet;
 

@@ -10,18 +10,9 @@ mod ranking;
 #[cfg(feature = "embedded")]
 pub mod split;
 
-use crate::chat::Source;
+use crate::chat::Passage;
 use crate::error::Error;
 use futures_util::future::BoxFuture;
-
-/// A piece of a document and where it came from.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Passage {
-    /// The text, as it stands in the document.
-    pub text: String,
-    /// Where it stands.
-    pub source: Source,
-}
 
 /// A searchable collection of passages.
 pub trait Retrieval: Send + Sync {

@@ -51,6 +51,9 @@ impl Ranking {
     /// first among equals. A text that has none of the question's content words is never among
     /// them, so a question without any finds nothing.
     pub fn best(&self, question: &str, k: usize) -> Vec<(usize, f32)> {
+        if self.texts == 0 {
+            return Vec::new();
+        }
         let mut asked = words::stems(question);
         asked.sort_unstable();
         asked.dedup();

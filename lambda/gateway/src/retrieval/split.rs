@@ -4,7 +4,7 @@
 //! cutting needs it: headings, and code fences, in which `#` begins a comment and not a heading.
 //! A Markdown parser would know much more and earn none of it here.
 
-use super::Passage;
+use crate::chat::Passage;
 use crate::chat::Source;
 
 /// A passage is closed before it grows past this many characters.

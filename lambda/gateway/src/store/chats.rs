@@ -10,7 +10,9 @@ use super::{Store, away, built, rows};
 use crate::chat::{Block, Caller, Message, Role, Usage};
 use crate::error::Error;
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
-use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnValue, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{
+    AttributeValue, Put, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
@@ -35,7 +37,8 @@ pub struct Turn {
     /// `at_ms` of the newest turn that the model saw: this one is placed behind it, whatever the
     /// clocks of two machines say.
     pub after_ms: u64,
-    /// `at_ms` of the oldest stored turn that the model saw; 0 where none was left out.
+    /// `at_ms` of the oldest stored turn that the model saw; 0 where none was left out, or none stood
+    /// before this one.
     #[serde(default)]
     pub window_from_ms: u64,
     /// The caller's new messages.
@@ -76,15 +79,15 @@ pub(super) enum HeadChange {
 }
 
 impl Store {
-    /// The newest turns that fit into `max_bytes` of JSON, oldest first, from where the prompt of the
-    /// newest one began.
+    /// The newest turns that fit into `max_bytes` of JSON, oldest first, and none older than what the
+    /// model saw at the newest one: what was dropped then would be dropped again.
     pub async fn turns(&self, caller: &Caller, chat_id: &str, max_bytes: usize) -> Result<Vec<Turn>, Error> {
-        Ok(self.read_turns(caller, chat_id, max_bytes).await?.unwrap_or_default())
+        Ok(self.read_turns(caller, chat_id, Some(max_bytes)).await?.unwrap_or_default())
     }
 
     /// All turns, oldest first; None where the caller has no such conversation.
     pub async fn read_chat(&self, caller: &Caller, chat_id: &str) -> Result<Option<Vec<Turn>>, Error> {
-        self.read_turns(caller, chat_id, usize::MAX).await
+        self.read_turns(caller, chat_id, None).await
     }
 
     /// The caller's conversations, the one used last first.
@@ -127,7 +130,7 @@ impl Store {
         Ok(TransactWriteItem::builder().put(built(put.build())?).build())
     }
 
-    /// The head's part of that transaction.
+    /// The head's part of that transaction; refused, it gives the head.
     pub(super) fn head_action(&self, turn: &Turn, change: HeadChange) -> Result<TransactWriteItem, Error> {
         let mut update = Update::builder()
             .table_name(&self.tables.state)
@@ -136,15 +139,19 @@ impl Store {
             .expression_attribute_values(":title", item::s(title(turn)))
             .expression_attribute_values(":now_ms", item::n(self.now_ms()))
             .expression_attribute_values(":expiry", item::n(self.expiry(self.retention.chats)))
-            .expression_attribute_values(":one", item::n(1));
+            .expression_attribute_values(":one", item::n(1))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         update = match change {
             HeadChange::Restart { seen } => update
                 .update_expression(
                     "SET chat_id = :chat, title = :title, created_at = :now_ms, updated_at = :now_ms, \
                      expires_at = :expiry, turns = :one REMOVE gone",
                 )
-                .condition_expression("expires_at = :seen")
-                .expression_attribute_values(":seen", item::n(seen)),
+                .condition_expression(
+                    "expires_at = :seen AND (attribute_not_exists(deleted_at) OR deleted_at < :started)",
+                )
+                .expression_attribute_values(":seen", item::n(seen))
+                .expression_attribute_values(":started", item::n(turn.started_at_ms)),
             HeadChange::Append => update
                 .update_expression(
                     "SET chat_id = :chat, title = if_not_exists(title, :title), \
@@ -161,29 +168,23 @@ impl Store {
         Ok(TransactWriteItem::builder().update(built(update.build())?).build())
     }
 
-    /// What to do about a head that refused to be appended to. None where it was deleted after the
-    /// request started: then the turn is not stored.
-    pub(super) async fn head_change(&self, turn: &Turn) -> Result<Option<HeadChange>, Error> {
-        // An expired head matters here too, so this does not go through `row`.
-        let get = self.client.get_item().table_name(&self.tables.state).consistent_read(true);
-        let key = item::key(&item::chats_pk(&turn.caller), &item::chat_sk(&turn.chat_id));
-        let reply = get.set_key(Some(key)).send().await.map_err(|error| away("get", &error))?;
-        let Some(head) = reply.item else {
-            return Ok(Some(HeadChange::Append));
-        };
-        if item::number(&head, "deleted_at").is_some_and(|at| at >= turn.started_at_ms) {
-            return Ok(None);
+    /// What to do about this head, which refused the turn. None where it was deleted after the request
+    /// started: then the turn is not stored.
+    pub(super) fn head_change(&self, turn: &Turn, head: &Item) -> Option<HeadChange> {
+        if item::number(head, "deleted_at").is_some_and(|at| at >= turn.started_at_ms) {
+            return None;
         }
-        let over = head.contains_key("gone") || !item::is_live(&head, self.now_s());
-        let seen = item::number(&head, "expires_at").unwrap_or_default();
-        Ok(Some(if over { HeadChange::Restart { seen } } else { HeadChange::Append }))
+        let over = head.contains_key("gone") || !item::is_live(head, self.now_s());
+        let seen = item::number(head, "expires_at").unwrap_or_default();
+        Some(if over { HeadChange::Restart { seen } } else { HeadChange::Append })
     }
 
+    /// With `max_bytes` the turns for a prompt, without it all there are.
     async fn read_turns(
         &self,
         caller: &Caller,
         chat_id: &str,
-        max: usize,
+        max_bytes: Option<usize>,
     ) -> Result<Option<Vec<Turn>>, Error> {
         let (pk, sk) = (item::chats_pk(caller), item::chat_sk(chat_id));
         let (head, first) = tokio::try_join!(self.row(&pk, &sk), self.newest_turns(caller, chat_id, None))?;
@@ -191,25 +192,20 @@ impl Store {
             return Ok(None);
         };
         let deleted_at = item::number(&head, "deleted_at");
-        let (mut turns, mut left, mut page): (Vec<Turn>, _, _) = (Vec::new(), max, first);
-        // Where the prompt of the newest turn began; all that is older was left out there already.
-        let mut window_from = 0;
+        let mut turns: Vec<Turn> = Vec::new();
+        let (mut left, mut page) = (max_bytes.unwrap_or(usize::MAX), first);
         loop {
             let (rows, from) = page;
             for row in rows.iter().filter(|row| deleted_at.is_none_or(|at| starts_after(row, at))) {
                 let size = item::number(row, "size").and_then(|size| usize::try_from(size).ok());
-                let Some(rest) = left.checked_sub(size.unwrap_or(usize::MAX)) else {
+                let rest = left.checked_sub(size.unwrap_or(usize::MAX));
+                let newest = turns.first().filter(|_| max_bytes.is_some());
+                let dropped = newest.is_some_and(|newest| stands_before(row, newest.window_from_ms));
+                let Some(rest) = rest.filter(|_| !dropped) else {
                     return Ok(Some(oldest_first(turns)));
                 };
                 left = rest;
-                let Some(turn) = self.unpack::<Turn>(row, "body").await? else { continue };
-                if turns.is_empty() && max < usize::MAX {
-                    window_from = turn.window_from_ms;
-                }
-                if turn.at_ms < window_from {
-                    return Ok(Some(oldest_first(turns)));
-                }
-                turns.push(turn);
+                turns.extend(self.unpack::<Turn>(row, "body").await?);
             }
             if from.is_none() {
                 return Ok(Some(oldest_first(turns)));
@@ -283,6 +279,10 @@ fn starts_after(turn: &Item, deleted_at: u64) -> bool {
     item::number(turn, "started_at").is_some_and(|started| started > deleted_at)
 }
 
+fn stands_before(turn: &Item, at_ms: u64) -> bool {
+    item::text(turn, "sk").is_some_and(|sk| sk < item::turns_from(at_ms).as_str())
+}
+
 fn oldest_first(mut turns: Vec<Turn>) -> Vec<Turn> {
     turns.reverse();
     turns
@@ -292,4 +292,19 @@ fn title(turn: &Turn) -> String {
     let questions = turn.messages.iter().filter(|message| message.role == Role::User);
     let text = questions.flat_map(|message| &message.content).find_map(Block::as_text);
     text.unwrap_or_default().trim().chars().take(TITLE).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_turn_kept_without_a_window_was_given_everything() {
+        let kept = json!({
+            "chat_id": "c", "caller": Caller::local(), "request_id": "r", "started_at_ms": 1, "at_ms": 2,
+            "after_ms": 0, "messages": [], "answer": [], "model": "m", "usage": Usage::default(),
+        });
+        assert_eq!(serde_json::from_value::<Turn>(kept).unwrap().window_from_ms, 0);
+    }
 }

@@ -198,6 +198,10 @@ fn unusable(dir: &Path, why: impl std::fmt::Display) -> Error {
     Error::new(crate::error::Kind::Unavailable, message)
 }
 
+/// Operations that read a few rows by their keys: they take less time than the way to a thread
+/// that may block, and back.
+const INLINE: [&str; 2] = ["GetItem", "BatchGetItem"];
+
 struct Connector(Arc<Engine>);
 
 impl std::fmt::Debug for Connector {
@@ -211,14 +215,18 @@ impl HttpConnector for Connector {
         let engine = self.0.clone();
         HttpConnectorFuture::new(async move {
             let turn = engine.turn.clone().acquire_owned().await.map_err(broken)?;
+            let target = request.headers().get("x-amz-target").unwrap_or_default();
+            let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
+            let inline = INLINE.contains(&operation.as_str());
             let work = move || {
-                let target = request.headers().get("x-amz-target").unwrap_or_default();
-                let operation = target.rsplit('.').next().unwrap_or_default();
-                let reply = engine.operate(operation, request.body().bytes().unwrap_or_default());
+                let reply = engine.operate(&operation, request.body().bytes().unwrap_or_default());
                 drop(turn);
                 reply
             };
-            let (status, json) = tokio::task::spawn_blocking(work).await.map_err(broken)?;
+            let (status, json) = match inline {
+                true => work(),
+                false => tokio::task::spawn_blocking(work).await.map_err(broken)?,
+            };
             Ok(HttpResponse::new(status.try_into().map_err(broken)?, SdkBody::from(json)))
         })
     }

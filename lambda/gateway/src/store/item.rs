@@ -16,17 +16,17 @@
 //!
 //! | `pk` | `sk` | attributes |
 //! |---|---|---|
-//! | `reply#H(caller, id)` | `begin` | `fingerprint`, `lease_until` (ms) |
+//! | `reply#H(caller, id)` | `begin` | `fingerprint`, `owner`, `lease_until` (ms) |
 //! | | `event#first seq` | `fingerprint`, `lease_until`, `first_seq`, blob `body` ([`Piece`]) |
 //! | | `end` | `fingerprint`, `first_seq`, `last_seq`, blob `body` ([`Piece`]) |
 //! | `chats#H(caller)` | `chat#H(chat id)` | `chat_id`, `title`, `created_at`, `updated_at` (ms), `turns`, `deleted_at` (ms), `gone` |
 //! | `chat#H(caller, chat id)` | `turn#ms#H(request id)` | `started_at` (ms), `size` (bytes), blob `body` ([`Turn`](super::Turn)) |
-//! | `job#H(caller, id)` | `job` | `kind` = job, `job_id`, `caller`, `phase`, `attempts`, `lease_until`, `created_at`, `completed_at` (ms), blob `question`, blob `outcome` |
+//! | `job#H(caller, id)` | `job` | `kind` = job, `job_id`, `caller`, `phase`, `attempts`, `refused`, `lease_until`, `created_at`, `completed_at` (ms), blob `question`, blob `outcome` |
 //! | `jobkey#H(caller, key)` | `key` | `job_id`, `body_hash` |
 //! | `conn#`id | `conn` | `caller` |
 //! | `part#`UUID | number | `bytes` |
 
-use crate::chat::{Caller, Delta, Event, Started, StopReason, Usage};
+use crate::chat::{Caller, Delta, Started, StopReason, Terminal, Usage};
 use crate::error::{Error, Kind};
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde::{Deserialize, Serialize};
@@ -126,7 +126,12 @@ pub(super) fn turns_pk(caller: &Caller, chat_id: &str) -> String {
 
 /// The place of a turn: by time, the request id only tells turns of one millisecond apart.
 pub(super) fn turn_sk(at_ms: u64, request_id: &str) -> String {
-    format!("turn#{at_ms:020}#{}", digest(&[request_id]))
+    format!("{}#{}", turns_from(at_ms), digest(&[request_id]))
+}
+
+/// Turns from this millisecond on stand behind it, older ones before it.
+pub(super) fn turns_from(at_ms: u64) -> String {
+    format!("turn#{at_ms:020}")
 }
 
 /// The partition of a job.
@@ -155,7 +160,7 @@ pub(super) struct Piece {
     pub end: Option<End>,
 }
 
-/// A terminal event. [`Event`] itself has no wire form, because doors have many.
+/// A terminal event. [`Terminal`] itself has no wire form, because doors have many.
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum End {
@@ -192,23 +197,22 @@ impl From<Fault> for Error {
 }
 
 impl End {
-    /// None for an event that ends nothing.
-    pub fn of(event: &Event) -> Option<End> {
-        match event {
-            Event::Completed { stop_reason, usage } => {
-                Some(End::Completed { stop_reason: stop_reason.clone(), usage: *usage })
+    /// The form that is kept.
+    pub fn of(terminal: &Terminal) -> End {
+        match terminal {
+            Terminal::Completed { stop_reason, usage } => {
+                End::Completed { stop_reason: stop_reason.clone(), usage: *usage }
             }
-            Event::Failed { error, usage } => Some(End::Failed { error: error.into(), usage: *usage }),
-            Event::Started(_) | Event::Delta(_) => None,
+            Terminal::Failed { error, usage } => End::Failed { error: error.into(), usage: *usage },
         }
     }
 }
 
-impl From<End> for Event {
-    fn from(end: End) -> Event {
+impl From<End> for Terminal {
+    fn from(end: End) -> Terminal {
         match end {
-            End::Completed { stop_reason, usage } => Event::Completed { stop_reason, usage },
-            End::Failed { error, usage } => Event::Failed { error: error.into(), usage },
+            End::Completed { stop_reason, usage } => Terminal::Completed { stop_reason, usage },
+            End::Failed { error, usage } => Terminal::Failed { error: error.into(), usage },
         }
     }
 }
@@ -246,15 +250,14 @@ mod tests {
             let mut error = Error::new(kind, "why").because("secret").after(Some(Duration::from_secs(2)));
             error.param = Some("prompt".into());
             let kept =
-                serde_json::to_string(&End::of(&Event::Failed { error: error.clone(), usage })).unwrap();
+                serde_json::to_string(&End::of(&Terminal::Failed { error: error.clone(), usage })).unwrap();
             assert!(!kept.contains("secret"));
             let end: End = serde_json::from_str(&kept).unwrap();
             error.detail = None;
-            assert_eq!(Event::from(end), Event::Failed { error, usage });
+            assert_eq!(Terminal::from(end), Terminal::Failed { error, usage });
         }
-        let whole = Event::Completed { stop_reason: StopReason::Other("odd".into()), usage };
+        let whole = Terminal::Completed { stop_reason: StopReason::Other("odd".into()), usage };
         let kept = serde_json::to_string(&End::of(&whole)).unwrap();
-        assert_eq!(Event::from(serde_json::from_str::<End>(&kept).unwrap()), whole);
-        assert!(End::of(&Event::Delta(Delta::text("x"))).is_none());
+        assert_eq!(Terminal::from(serde_json::from_str::<End>(&kept).unwrap()), whole);
     }
 }

@@ -63,6 +63,8 @@ pub struct Job {
     pub status: JobStatus,
     /// How often it was claimed; the number of the attempt that has it.
     pub attempts: u32,
+    /// Attempts among them that never began.
+    pub refused: u32,
     /// Until then its worker is believed alive. Milliseconds since 1970.
     pub lease_until_ms: u64,
     /// The answer, or as much as there is of it.
@@ -218,6 +220,7 @@ impl Store {
             request,
             status,
             attempts: u32::try_from(number("attempts")).unwrap_or(u32::MAX),
+            refused: u32::try_from(number("refused")).unwrap_or(u32::MAX),
             lease_until_ms: number("lease_until"),
             completion: outcome.completion,
             error: outcome.error.map(Error::from),

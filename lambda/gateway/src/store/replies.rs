@@ -7,9 +7,10 @@ use super::item::{self, End, Item, Piece};
 use super::overflow::ROOMY;
 use super::rows::ABSENT;
 use super::{Store, away, built};
-use crate::chat::{Caller, Delta, Event, LONGEST_REPLY, Started};
+use crate::chat::{Caller, Delta, LONGEST_REPLY, Started, Terminal, new_id};
 use crate::error::Error;
-use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::types::{Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
 use std::time::Duration;
 
 /// Which reply.
@@ -51,7 +52,7 @@ pub struct ReplyRow {
     /// In order and without a gap: the n-th has `seq` n, counted from 1.
     pub deltas: Vec<Delta>,
     /// The terminal, once there is one.
-    pub end: Option<Event>,
+    pub end: Option<Terminal>,
     /// Until then somebody is at work on it. Milliseconds since 1970.
     pub lease_until_ms: u64,
 }
@@ -83,17 +84,21 @@ impl Store {
     ) -> Result<Begun, Error> {
         let mut row = item::key(&key.pk(), "begin");
         row.insert("fingerprint".to_owned(), item::s(fingerprint));
+        // A put whose answer was lost is sent again by the SDK and then meets its own row.
+        let owner = new_id();
+        row.insert("owner".to_owned(), item::s(&owner));
         row.insert("lease_until".to_owned(), item::n(self.lease_end(lease)));
         row.insert("expires_at".to_owned(), item::n(self.begin_expiry()));
         let put = self.client.put_item().table_name(&self.tables.state).set_item(Some(row));
-        match put.condition_expression(ABSENT).expression_attribute_values(":now", self.now()).send().await {
-            Ok(_) => Ok(Begun::New),
-            Err(error)
-                if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) =>
-            {
-                Ok(Begun::Exists)
+        let put = put.condition_expression(ABSENT).expression_attribute_values(":now", self.now());
+        let put = put.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let Err(error) = put.send().await else { return Ok(Begun::New) };
+        match error.as_service_error() {
+            Some(PutItemError::ConditionalCheckFailedException(refused)) => {
+                let known = refused.item().and_then(|row| item::text(row, "owner"));
+                Ok(if known == Some(&owner) { Begun::New } else { Begun::Exists })
             }
-            Err(error) => Err(away("begin", &error)),
+            _ => Err(away("begin", &error)),
         }
     }
 
@@ -144,7 +149,7 @@ impl Store {
 
     /// Ends a reply whose lease has run out, and does nothing to any other: whoever was at work on
     /// it is gone. The first terminal stays.
-    pub async fn end_reply_if_abandoned(&self, key: &ReplyKey, end: &Event) -> Result<(), Error> {
+    pub async fn end_reply_if_abandoned(&self, key: &ReplyKey, end: &Terminal) -> Result<(), Error> {
         let Some(row) = self.load_reply(key).await? else {
             return Ok(());
         };
@@ -154,15 +159,16 @@ impl Store {
         let piece = Piece {
             started: row.started.filter(|_| row.deltas.is_empty()),
             deltas: Vec::new(),
-            end: End::of(end),
+            end: Some(End::of(end)),
         };
         let first_seq = row.deltas.len() as u64 + 1;
         let end = self.end_action(key, row.fingerprint.as_deref(), first_seq, &piece).await?;
         self.transact(&[end]).await.map(|_| ())
     }
 
-    /// Puts `end` where there is none. `first_seq` is that of the piece's first delta, or of the one
-    /// that would have come next; whatever a late writer adds beyond the piece is not read.
+    /// Puts `end` where there is none; refused, it gives the one that is there. `first_seq` is that of
+    /// the piece's first delta, or of the one that would have come next; whatever a late writer adds
+    /// beyond the piece is not read.
     pub(super) async fn end_action(
         &self,
         key: &ReplyKey,
@@ -170,16 +176,16 @@ impl Store {
         first_seq: u64,
         piece: &Piece,
     ) -> Result<TransactWriteItem, Error> {
-        if piece.end.is_none() {
-            return Err(Error::internal("a reply was to be ended by an event that is no terminal"));
-        }
         let expires_at = self.expiry(self.retention.replies);
         let mut row = self.piece_row(key, "end", piece, expires_at).await?;
         row.extend(fingerprint.map(|print| ("fingerprint".to_owned(), item::s(print))));
         row.insert("first_seq".to_owned(), item::n(first_seq));
         row.insert("last_seq".to_owned(), item::n(first_seq + piece.deltas.len() as u64 - 1));
         let put = Put::builder().table_name(&self.tables.state).set_item(Some(row));
-        let put = put.condition_expression(ABSENT).expression_attribute_values(":now", self.now());
+        let put = put
+            .condition_expression(ABSENT)
+            .expression_attribute_values(":now", self.now())
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         Ok(TransactWriteItem::builder().put(built(put.build())?).build())
     }
 
@@ -197,7 +203,7 @@ impl Store {
     }
 
     /// `begin` outlives what it guards, so that an id is not free again while an `end` still stands.
-    pub(super) fn begin_expiry(&self) -> u64 {
+    fn begin_expiry(&self) -> u64 {
         self.expiry(self.retention.replies + LONGEST_REPLY)
     }
 

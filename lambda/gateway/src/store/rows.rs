@@ -5,7 +5,7 @@ use super::{Store, away, built, unavailable};
 use crate::error::Error;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::types::{DeleteRequest, TransactWriteItem, WriteRequest};
+use aws_sdk_dynamodb::types::{CancellationReason, DeleteRequest, TransactWriteItem, WriteRequest};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -19,8 +19,9 @@ pub(super) const TRIES: u32 = 8;
 pub(super) enum Outcome {
     /// All of it was written.
     Done,
-    /// Nothing was written: for each action, whether its condition failed.
-    Refused(Vec<bool>),
+    /// Nothing was written. For each action whose condition failed, the row that was there, where the
+    /// action asks for it and there was one; else an empty one.
+    Refused(Vec<Option<Item>>),
 }
 
 impl Store {
@@ -93,13 +94,12 @@ impl Store {
             let Err(error) = write.send().await else {
                 return Ok(Outcome::Done);
             };
-            let codes = cancellation(&error);
-            if codes.iter().any(|code| code == "ConditionalCheckFailed") {
-                return Ok(Outcome::Refused(
-                    codes.iter().map(|code| code == "ConditionalCheckFailed").collect(),
-                ));
+            let reasons = cancellation(&error);
+            let refused: Vec<Option<Item>> = reasons.iter().map(refusal).collect();
+            if refused.iter().any(Option::is_some) {
+                return Ok(Outcome::Refused(refused));
             }
-            let busy = codes.iter().any(|code| code == "TransactionConflict");
+            let busy = reasons.iter().any(|reason| reason.code() == Some("TransactionConflict"));
             if !busy && error.code() != Some("TransactionInProgressException") {
                 return Err(away("transaction", &error));
             }
@@ -121,14 +121,17 @@ pub(super) async fn pause(attempt: u32, why: &str) -> Result<u32, Error> {
 }
 
 /// Why each action of a cancelled transaction was, in their order.
-fn cancellation(error: &SdkError<TransactWriteItemsError>) -> Vec<String> {
-    let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error.as_service_error()
-    else {
-        return Vec::new();
-    };
-    cancelled
-        .cancellation_reasons()
-        .iter()
-        .map(|reason| reason.code().unwrap_or_default().to_owned())
-        .collect()
+fn cancellation(error: &SdkError<TransactWriteItemsError>) -> &[CancellationReason] {
+    match error.as_service_error() {
+        Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
+            cancelled.cancellation_reasons()
+        }
+        _ => &[],
+    }
+}
+
+/// The row that refused an action, where its condition is why.
+fn refusal(reason: &CancellationReason) -> Option<Item> {
+    let failed = reason.code() == Some("ConditionalCheckFailed");
+    failed.then(|| reason.item().cloned().unwrap_or_default())
 }

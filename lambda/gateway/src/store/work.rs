@@ -78,11 +78,19 @@ impl Store {
         Ok(applied(finish.update_expression(sets)).await?.is_yes())
     }
 
-    /// Puts a claimed job back into the queue. False where it is no longer this attempt's.
-    pub async fn release_job(&self, caller: &Caller, id: &str, attempt: u32) -> Result<bool, Error> {
+    /// Puts a claimed job back into the queue. An attempt that never began is not `counted`: it goes
+    /// into `refused`. False where the job is no longer this attempt's.
+    pub async fn release_job(
+        &self,
+        caller: &Caller,
+        id: &str,
+        attempt: u32,
+        counted: bool,
+    ) -> Result<bool, Error> {
         let release = self
             .my_job(caller, id, attempt)
-            .update_expression("SET phase = :queued, lease_until = :zero")
+            .update_expression("SET phase = :queued, lease_until = :zero ADD refused :refused")
+            .expression_attribute_values(":refused", item::n(u64::from(!counted)))
             .expression_attribute_values(":queued", item::s(JobStatus::Queued.as_str()))
             .expression_attribute_values(":zero", item::n(0));
         Ok(applied(release).await?.is_yes())

@@ -13,6 +13,7 @@ fn job(world: &World, id: &str) -> Job {
         request: json!({"prompt": "why?"}),
         status: JobStatus::Queued,
         attempts: 0,
+        refused: 0,
         lease_until_ms: 0,
         completion: None,
         error: None,
@@ -92,9 +93,9 @@ pub async fn a_worker_that_was_given_up_on_changes_nothing(world: World) {
     world.clock.advance(LEASE);
     store.claim_job(&ann(), "j", LEASE).await.unwrap().unwrap();
     assert!(!store.renew_job(&ann(), "j", 1, LEASE).await.unwrap());
-    assert!(!store.release_job(&ann(), "j", 1).await.unwrap());
+    assert!(!store.release_job(&ann(), "j", 1, true).await.unwrap());
     assert!(!store.finish_job(&ann(), "j", 1, &outcome("late")).await.unwrap());
-    assert!(store.release_job(&ann(), "j", 2).await.unwrap());
+    assert!(store.release_job(&ann(), "j", 2, true).await.unwrap());
     assert_eq!(read(&world, "j").await.status, JobStatus::Queued);
     assert_eq!(store.claim_job(&ann(), "j", LEASE).await.unwrap().unwrap().attempts, 3);
     assert!(store.finish_job(&ann(), "j", 3, &outcome("so")).await.unwrap());
