@@ -38,8 +38,8 @@ def until(check, limit=10.0, every=0.01, what="the condition"):
 class Standin:
     """The Bedrock stand-in as a process, and what it has seen."""
 
-    def __init__(self, **knobs):
-        command = [STANDIN, "--port", "0", "--record", "--knobs", json.dumps(knobs)]
+    def __init__(self, port=0):
+        command = [STANDIN, "--port", str(port), "--record"]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self.url = self.process.stdout.readline().strip()
         assert self.url.startswith("http://"), "the Bedrock stand-in did not start"
@@ -151,6 +151,11 @@ class Target:
         """Resident memory, in bytes."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.search(r"VmRSS:\s+(\d+) kB", status).group(1)) * 1024
+
+    def connections(self):
+        """How many sockets the gateway has open."""
+        links = Path(f"/proc/{self.process.pid}/fd").iterdir()
+        return sum(link.is_symlink() and os.readlink(link).startswith("socket:") for link in links)
 
     def close(self):
         """Ends everything that was started and removes the data."""

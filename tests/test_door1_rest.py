@@ -59,6 +59,7 @@ def test_a_stream_sends_each_delta_when_it_comes(http):
         assert len(events(response)) == 40
 
 
+@pytest.mark.slow
 def test_a_silent_model_is_bridged_by_a_comment(http):
     with http.open("POST", f"/{MODEL}", {"prompt": standin(tokens=1, first_ms=15_500), "stream": True}) as response:
         seen = [line for line in lines(response) if line]
