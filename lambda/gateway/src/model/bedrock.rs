@@ -85,7 +85,8 @@ async fn send(call: ConverseStreamFluentBuilder) -> Result<ConverseStreamOutput,
 /// Writes the body again with its keys in order; a body that is not JSON is left as it is.
 fn sort_keys(request: &mut HttpRequest) {
     let body = request.body().bytes().and_then(|body| serde_json::from_slice::<Value>(body).ok());
-    if let Some(body) = body {
+    if let Some(mut body) = body {
+        body.sort_all_objects();
         let body = body.to_string();
         request.headers_mut().insert("content-length", body.len().to_string());
         *request.body_mut() = SdkBody::from(body);
