@@ -17,8 +17,9 @@ import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-GATEWAY = os.environ.get("LLM_GATEWAY_BIN", str(ROOT / "target/debug/llm-gateway"))
-STANDIN = os.environ.get("BEDROCK_STANDIN_BIN", str(ROOT / "target/debug/bedrock-standin"))
+BUILT = ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "debug"
+GATEWAY = os.environ.get("LLM_GATEWAY_BIN", str(BUILT / "llm-gateway"))
+STANDIN = os.environ.get("BEDROCK_STANDIN_BIN", str(BUILT / "bedrock-standin"))
 MARK = re.compile(r"#[0-9a-f]{12}")
 LISTENING = re.compile(r"listening on (http://\S+)")
 
