@@ -28,4 +28,5 @@ pub mod retrieval;
 pub mod run;
 pub mod store;
 pub mod telemetry;
+#[cfg(feature = "embedded")]
 pub mod words;
