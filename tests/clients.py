@@ -74,10 +74,14 @@ class Http:
             return Reply(response, response.read())
 
     def get(self, path, **headers):
-        return self.send("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+        return self.send(
+            "GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()}
+        )
 
     def post(self, path, body, **headers):
-        return self.send("POST", path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+        return self.send(
+            "POST", path, body, {name.replace("_", "-"): value for name, value in headers.items()}
+        )
 
     def delete(self, path):
         return self.send("DELETE", path)

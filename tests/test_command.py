@@ -5,13 +5,19 @@ import stat
 import subprocess
 
 import pytest
-
 from clients import Http, Socket, new_id, standin
+
 from target import GATEWAY, Target
 
 
 def run(*args, env=None, limit=20):
-    done = subprocess.run([GATEWAY, *args], env=env or {"PATH": os.environ["PATH"]}, capture_output=True, text=True, timeout=limit)
+    done = subprocess.run(
+        [GATEWAY, *args],
+        env=env or {"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        timeout=limit,
+    )
     return done.returncode, done.stdout, done.stderr
 
 
@@ -40,7 +46,18 @@ def test_the_version_is_printed():
     assert run("--version")[1].startswith("llm-gateway ")
 
 
-@pytest.mark.parametrize("args", [["--no-such-flag"], ["--port", "many"], ["--port", "70000"], ["--model", "gpt"], ["--model", "script:"], ["--host", "nowhere"], ["nonsense"]])
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--no-such-flag"],
+        ["--port", "many"],
+        ["--port", "70000"],
+        ["--model", "gpt"],
+        ["--model", "script:"],
+        ["--host", "nowhere"],
+        ["nonsense"],
+    ],
+)
 def test_a_wrong_flag_exits_2_and_says_which(args):
     code, out, said = run(*args)
     assert (code, out) == (2, "")
@@ -136,7 +153,9 @@ def test_options_may_come_from_the_environment(own):
 
 
 def test_default_settings_reach_the_model(own):
-    target = own(env={"DEFAULT_TEMP": "0.3", "DEFAULT_MAX_TOKENS": "123", "DEFAULT_MODEL": "amazon.nova-lite-v1:0"})
+    target = own(
+        env={"DEFAULT_TEMP": "0.3", "DEFAULT_MAX_TOKENS": "123", "DEFAULT_MODEL": "amazon.nova-lite-v1:0"}
+    )
     prompt = standin("defaults")
     with Socket(target) as socket:
         socket.reply(prompt)

@@ -3,14 +3,15 @@ accepted job; a stop in order gives every open reply its terminal."""
 
 import contextlib
 import random
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from clients import Http, Socket, new_id, standin, told
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
-from clients import Http, Socket, new_id, standin, told
 from target import until
 
 
@@ -32,7 +33,9 @@ class Client(threading.Thread):
                 while True:
                     given = new_id()
                     self.open = (given, "")
-                    socket.ask(standin(tokens=self.tokens, gap_ms=3), request_id=given, chat_id=f"chat-{given}")
+                    socket.ask(
+                        standin(tokens=self.tokens, gap_ms=3), request_id=given, chat_id=f"chat-{given}"
+                    )
                     frames = []
                     while not frames or frames[-1]["has_more_messages"] == "true":
                         frames.append(socket.next())
@@ -49,8 +52,9 @@ def test_eight_kills_in_the_middle_of_everything_lose_nothing_that_was_promised(
         for client in clients:
             client.start()
         for _ in range(3):
-            prompt = standin("job", tokens=draw.randint(5, 200), gap_ms=4)
-            jobs[Http(target).post("/invokeModel", {"prompt": prompt}).headers["location"]] = prompt
+            tokens = draw.randint(5, 200)
+            prompt = standin("job", tokens=tokens, gap_ms=4)
+            jobs[Http(target).post("/invokeModel", {"prompt": prompt}).headers["location"]] = tokens
         time.sleep(draw.uniform(0.2, 1.2))
         target.kill()
         for client in clients:
@@ -60,13 +64,20 @@ def test_eight_kills_in_the_middle_of_everything_lose_nothing_that_was_promised(
                 dead[client.open[0]] = client.open[1]
         target.start()
         check(target, ended, dead)
-    http = Http(target)
-    for location, prompt in jobs.items():
-        done = until(lambda: (job := http.get(location).json())["status"] not in ("queued", "running") and job, 60, 0.1, "job")
-        assert done["status"] == "completed", done
-        asked = target.standin.asked(prompt)[0]
-        assert done["completion"].startswith("token0 ") and asked
+    for location, tokens in jobs.items():
+        job = finished(target, location)
+        assert (job["status"], job["completion"]) == ("completed", whole(tokens))
     assert len(ended) > 20 and dead
+
+
+def finished(target, location):
+    """The job's status, once it has ended."""
+
+    def look():
+        job = Http(target).get(location).json()
+        return job["status"] not in ("queued", "running") and job
+
+    return until(look, 60, 0.05, "the job's end")
 
 
 def check(target, ended, dead):
@@ -128,7 +139,9 @@ def test_a_job_that_was_running_is_delivered_again(own):
     until(lambda: target.standin.asked(prompt), what="the first try")
     target.kill()
     target.start()
-    done = until(lambda: (job_ := Http(target).get(job).json())["status"] == "completed" and job_, 40, 0.1, "the job")
+    done = until(
+        lambda: (job_ := Http(target).get(job).json())["status"] == "completed" and job_, 40, 0.1, "the job"
+    )
     assert done["completion"] == whole(60)
     assert len(target.standin.asked(prompt)) == 2
 
@@ -140,7 +153,7 @@ def test_jobs_that_waited_are_worked_off_after_a_kill(own):
     target.kill()
     target.start()
     for job in jobs:
-        until(lambda: Http(target).get(job).json()["status"] == "completed", 40, 0.05, "the job")
+        assert finished(target, job)["status"] == "completed"
 
 
 def test_an_answer_that_is_stored_is_never_asked_again(own):
@@ -170,7 +183,7 @@ def test_a_stop_in_order_lets_short_replies_end_and_refuses_new_ones(own):
         with pytest.raises(ConnectionClosed) as why:
             socket.raw()
         assert why.value.rcvd.code == 1001
-    assert target.process.wait(10) == 0
+    assert target.exit_code(10) == 0
 
 
 def refused(target):
@@ -203,19 +216,17 @@ def test_a_stop_in_order_gives_every_open_reply_its_terminal_within_ten_seconds(
         assert stream.result(10)[-1]["error"]["code"] == "unavailable"
         assert "[error unavailable: " in raw.result(10).text
         assert whole_reply.result(10).status == 503
-        assert target.process.wait(10) == 0
+        assert target.exit_code(10) == 0
         assert time.monotonic() - begun < 10
     target.start()
     assert Http(target).answer(ids[0])["error"]["code"] == "unavailable"
 
 
-@pytest.mark.parametrize("signal", ["SIGTERM", "SIGINT"])
-def test_an_idle_gateway_stops_at_once_with_exit_code_0(own, signal):
-    import signal as signals
-
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_idle_gateway_stops_at_once_with_exit_code_0(own, number):
     target, begun = own(), time.monotonic()
-    target.process.send_signal(getattr(signals, signal))
-    assert target.process.wait(10) == 0
+    target.terminate(number)
+    assert target.exit_code(10) == 0
     assert time.monotonic() - begun < 3
 
 

@@ -1,7 +1,6 @@
 """The model catalog from outside: retired ids, refused parameters, embedding models, old shapes."""
 
 import pytest
-
 from clients import Http, Socket, standin
 
 RETIRED = [
@@ -25,7 +24,11 @@ def test_a_retired_id_answers_through_its_successor_and_says_so(http, upstream, 
 
 
 def test_the_ids_of_inference_profiles_are_called_as_they_are(http, upstream):
-    for given in ("global.anthropic.claude-sonnet-4-6", "us.anthropic.claude-sonnet-4-6", "openai.gpt-oss-20b-1:0"):
+    for given in (
+        "global.anthropic.claude-sonnet-4-6",
+        "us.anthropic.claude-sonnet-4-6",
+        "openai.gpt-oss-20b-1:0",
+    ):
         prompt = standin("profile")
         assert http.ask(prompt, model=given).status == 200
         assert upstream.asked(prompt)[0]["model"] == given
@@ -51,7 +54,9 @@ ALL = {"temperature": 0.2, "top_p": 0.9, "top_k": 250, "max_tokens": 50}
         ("amazon.nova-pro-v1:0", ["top_k"], {"temperature": 0.2, "topP": 0.9, "maxTokens": 50}),
     ],
 )
-def test_parameters_that_the_model_refuses_are_left_out_and_named(target, http, upstream, model, ignored, config):
+def test_parameters_that_the_model_refuses_are_left_out_and_named(
+    target, http, upstream, model, ignored, config
+):
     prompt = standin("refused")
     named = [f"parameters.{name}" for name in ignored]
     assert sorted(http.ask(prompt, model=model, parameters=ALL).json()["ignored"]) == named
@@ -72,18 +77,26 @@ def test_a_default_temperature_is_left_out_where_the_model_refuses_it(own):
 
 def test_top_p_alone_is_kept(http, upstream):
     prompt = standin("alone")
-    assert "ignored" not in http.ask(prompt, model="anthropic.claude-sonnet-4-6", parameters={"top_p": 0.5}).json()
+    assert (
+        "ignored"
+        not in http.ask(prompt, model="anthropic.claude-sonnet-4-6", parameters={"top_p": 0.5}).json()
+    )
     assert upstream.asked(prompt)[0]["body"]["inferenceConfig"]["topP"] == 0.5
 
 
-@pytest.mark.parametrize("model", ["amazon.titan-embed-text-v1", "amazon.titan-embed-text-v2:0", "cohere.embed-english-v3"])
+@pytest.mark.parametrize(
+    "model", ["amazon.titan-embed-text-v1", "amazon.titan-embed-text-v2:0", "cohere.embed-english-v3"]
+)
 def test_an_embedding_model_is_called_under_its_own_name_and_never_through_another(http, upstream, model):
     reply = http.ask("three little words", model=model)
     assert reply.status == 200 and len(reply.json()["embedding"]) > 200
     assert upstream.seen()["requests"][-1]["model"] == model
 
 
-@pytest.mark.parametrize("model", ["amazon.titan-embed-g1-text-02", "titan-embed", "cohere.embed-english-v2", "amazon.titan-embed-text-v3"])
+@pytest.mark.parametrize(
+    "model",
+    ["amazon.titan-embed-g1-text-02", "titan-embed", "cohere.embed-english-v2", "amazon.titan-embed-text-v3"],
+)
 def test_an_unknown_embedding_model_is_not_found_rather_than_replaced(http, model):
     assert http.ask("words", model=model).status == 404
 

@@ -7,9 +7,9 @@ import shutil
 import subprocess
 
 import pytest
+from clients import Http, new_id, standin
 from websockets.sync.client import connect
 
-from clients import Http, new_id, standin
 from target import ROOT, until
 
 WSCAT = ROOT / "tests/node_modules/.bin/wscat"
@@ -19,7 +19,9 @@ def run(*command, limit=30):
     """Runs a command as at a terminal: its standard input stays open (wscat leaves at its end)."""
     read, write = os.pipe()
     try:
-        done = subprocess.run([str(part) for part in command], stdin=read, capture_output=True, text=True, timeout=limit)
+        done = subprocess.run(
+            [str(part) for part in command], stdin=read, capture_output=True, text=True, timeout=limit
+        )
     finally:
         os.close(read)
         os.close(write)
@@ -67,7 +69,13 @@ def test_door_3s_python_client_ends_and_prints_the_answer(target, asks, wanted):
 def test_door_4s_page_replaces_its_bubble_and_keeps_its_connection_alive(target):
     bubbles, pongs = {}, 0
     given = new_id()
-    body = {"user_id": "u", "request_id": given, "request_time": "2023-10-08 18:01:45", "type": "text", "convType": "normal"}
+    body = {
+        "user_id": "u",
+        "request_id": given,
+        "request_time": "2023-10-08 18:01:45",
+        "type": "text",
+        "convType": "normal",
+    }
     with connect(target.ws_url, proxy=None) as websocket:
         websocket.send("__ping__")
         websocket.send(json.dumps({**body, "body": standin(tokens=10, gap_ms=20)}))
@@ -86,19 +94,51 @@ def test_door_4s_page_replaces_its_bubble_and_keeps_its_connection_alive(target)
 
 def test_door_5s_curl_line_works_signed_and_streams(target, tmp_path):
     event = {
-        "bedrockParams": {"modelId": "anthropic.claude-v2", "contentType": "application/json", "accept": "*/*"},
-        "modelParams": {"max_tokens_to_sample": 2048, "temperature": 0.5, "top_k": 250, "top_p": 0.5, "prompt": standin(tokens=30, gap_ms=20)},
+        "bedrockParams": {
+            "modelId": "anthropic.claude-v2",
+            "contentType": "application/json",
+            "accept": "*/*",
+        },
+        "modelParams": {
+            "max_tokens_to_sample": 2048,
+            "temperature": 0.5,
+            "top_k": 250,
+            "top_p": 0.5,
+            "prompt": standin(tokens=30, gap_ms=20),
+        },
     }
     file, netrc = tmp_path / "event.json", tmp_path / "netrc"
     file.write_text(json.dumps(event))
     netrc.write_text("machine 127.0.0.1 login AKIDEXAMPLE password secret\n")
-    line = ["curl", "-s", "-XPOST", "-d", f"@{file}", target.url, "--netrc-file", netrc, "--aws-sigv4", "aws:amz:us-east-1:lambda", "--no-buffer"]
+    line = [
+        "curl",
+        "-s",
+        "-XPOST",
+        "-d",
+        f"@{file}",
+        target.url,
+        "--netrc-file",
+        netrc,
+        "--aws-sigv4",
+        "aws:amz:us-east-1:lambda",
+        "--no-buffer",
+    ]
     assert run(*line) == "".join(f"token{n} " for n in range(30))
 
 
 def test_door_6s_curl_line_gets_the_answer_of_sqs(target):
     body = json.dumps({"prompt": standin("Why do LLMs hallucinate?.")})
-    printed = run("curl", "-s", "-X", "POST", f"{target.url}/prod/invokeModel", "-d", body, "-H", "Content-Type: application/json")
+    printed = run(
+        "curl",
+        "-s",
+        "-X",
+        "POST",
+        f"{target.url}/prod/invokeModel",
+        "-d",
+        body,
+        "-H",
+        "Content-Type: application/json",
+    )
     result = json.loads(printed)["SendMessageResponse"]["SendMessageResult"]
     assert result["MD5OfMessageBody"] == hashlib.md5(body.encode()).hexdigest()
     http = Http(target)
@@ -109,21 +149,37 @@ def test_door_1s_curl_lines_answer_whole_and_streamed(target):
     prompt = standin(tokens=3)
     whole = run("curl", "-s", f"{target.url}/anthropic.claude-v2", "-d", json.dumps({"prompt": prompt}))
     assert json.loads(whole)["completion"] == "token0 token1 token2 "
-    stream = run("curl", "-sN", f"{target.url}/anthropic.claude-v2", "-d", json.dumps({"prompt": standin(tokens=3), "stream": True}))
+    stream = run(
+        "curl",
+        "-sN",
+        f"{target.url}/anthropic.claude-v2",
+        "-d",
+        json.dumps({"prompt": standin(tokens=3), "stream": True}),
+    )
     assert stream.count("data: ") == 4
 
 
 @pytest.mark.skipif(not shutil.which("node"), reason="needs Node.js")
 def test_wscat_sends_a_line_and_prints_the_frames(target):
     ask = json.dumps({"action": "sendmessage", "prompt": standin(tokens=3)})
-    frames = [json.loads(line) for line in run(WSCAT, "-c", target.ws_url, "-x", ask, "-w", "2").splitlines() if line]
+    frames = [
+        json.loads(line)
+        for line in run(WSCAT, "-c", target.ws_url, "-x", ask, "-w", "2").splitlines()
+        if line
+    ]
     assert "".join(frame["completion"] for frame in frames) == "token0 token1 token2 "
     assert frames[-1]["has_more_messages"] == "false"
 
 
 @pytest.mark.skipif(not shutil.which("node"), reason="needs Node.js")
 def test_wscat_shows_door_3_and_ends_with_its_end_frame(target):
-    ask = json.dumps({"action": "invokeModel", "parameters": {"modelId": "anthropic.claude-v2", "temperature": 0}, "prompt": f"\n\nHuman:{standin(tokens=4)}\n\nAssistant:"})
+    ask = json.dumps(
+        {
+            "action": "invokeModel",
+            "parameters": {"modelId": "anthropic.claude-v2", "temperature": 0},
+            "prompt": f"\n\nHuman:{standin(tokens=4)}\n\nAssistant:",
+        }
+    )
     printed = run(WSCAT, "-c", target.ws_url, "-x", ask, "-w", "2").rstrip("\n")
     text, end = printed.rsplit("\n", 1)
     assert text.replace("\n", "") == "token0 token1 token2 token3 " and end == "<End of LLM response>"
@@ -132,7 +188,19 @@ def test_wscat_shows_door_3_and_ends_with_its_end_frame(target):
 @pytest.mark.skipif(not shutil.which("node"), reason="needs Node.js")
 def test_wscat_with_a_key_in_its_subprotocols_is_let_in(own):
     target = own(keys={"alice": "secret"})
-    line = [WSCAT, "-c", target.ws_url, "-s", "llm-gateway", "-s", "llm-gateway.key.c2VjcmV0", "-x", "__ping__", "-w", "1"]
+    line = [
+        WSCAT,
+        "-c",
+        target.ws_url,
+        "-s",
+        "llm-gateway",
+        "-s",
+        "llm-gateway.key.c2VjcmV0",
+        "-x",
+        "__ping__",
+        "-w",
+        "1",
+    ]
     assert run(*line).strip() == '"__pong__"'
 
 

@@ -1,8 +1,8 @@
 """Retrieval: documents of the user's own, sources, and what a document may never do."""
 
 import pytest
-
 from clients import Http, Socket, standin
+
 from target import until
 
 DOCUMENTS = {
@@ -47,12 +47,8 @@ def test_sources_are_told_on_the_socket_too(quoting):
 
 
 def test_a_fresh_gateway_answers_its_first_question_from_its_own_documents(own):
-    target = own(model="extractive")
-    target.stop()
-    command = target.command()
-    at = command.index("--documents")
-    target.command = lambda: command[:at] + command[at + 2 :]
-    body = Http(target.start()).ask("What does the answer cache do?", model="local.extractive").json()
+    target = own(model="extractive", documents="own")
+    body = Http(target).ask("What does the answer cache do?", model="local.extractive").json()
     assert body["sources"] and "cache" in body["completion"].lower()
 
 
@@ -97,7 +93,12 @@ def test_a_changed_document_is_found_and_makes_learned_answers_old(own):
     http, question = Http(target), "penguins?"
     assert http.ask(question, model="local.extractive").json()["sources"] == []
     (target.home / "documents" / "penguins.md").write_text("# Penguins\n\nPenguins eat fish and squid.\n")
-    body = until(lambda: (b := http.ask(question, model="local.extractive").json())["sources"] and b, 10, 0.2, "the new file")
+    body = until(
+        lambda: (b := http.ask(question, model="local.extractive").json())["sources"] and b,
+        10,
+        0.2,
+        "the new file",
+    )
     assert "squid" in body["completion"]
     (target.home / "documents" / "penguins.md").unlink()
     until(lambda: not http.ask(question, model="local.extractive").json()["sources"], 10, 0.2, "its removal")
