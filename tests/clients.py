@@ -138,7 +138,7 @@ class Socket:
             coded = base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
             options["subprotocols"] = ["llm-gateway", f"llm-gateway.key.{coded}"]
         options.setdefault("max_size", 2**20)
-        options = {"open_timeout": LIMIT, "compression": None, "proxy": None, **options}
+        options = {"open_timeout": LIMIT, "close_timeout": 2, "compression": None, "proxy": None, **options}
         self.connection = connect(target.ws_url + path, **options)
 
     def __enter__(self):
