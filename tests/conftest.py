@@ -16,9 +16,9 @@ steered by an `@standin{…}` directive inside the prompt (`clients.standin` wri
 import contextlib
 
 import pytest
+from clients import Http
 
 import target as targets
-from clients import Http
 
 
 @pytest.fixture(scope="session")

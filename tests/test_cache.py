@@ -4,7 +4,6 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-
 from clients import MODEL, Http, Socket, new_id, standin, told
 
 CURATED = [

@@ -1,7 +1,6 @@
 """Conversations: kept over restarts, listed, deleted, trimmed to the model's window."""
 
 import pytest
-
 from clients import Http, Socket, new_id, standin
 
 
@@ -86,7 +85,11 @@ def test_a_deleted_conversation_starts_fresh(http, upstream):
 
 @pytest.mark.parametrize("fault", [{"kind": "cut", "after": 2}, {"kind": "end", "after": 2}])
 def test_a_failed_answer_is_no_turn(http, upstream, fault):
-    chat, failed, second = http.ask(standin("one")).json()["chat_id"], standin(tokens=9, fault=fault), standin("two")
+    chat, failed, second = (
+        http.ask(standin("one")).json()["chat_id"],
+        standin(tokens=9, fault=fault),
+        standin("two"),
+    )
     assert http.ask(failed, chat_id=chat).status == 502
     http.ask(second, chat_id=chat)
     assert not any(failed in text for text in texts(upstream.asked(second)[0]))
@@ -110,7 +113,7 @@ def test_old_turns_go_whole_and_oldest_first_when_the_window_is_full(http, upstr
     kept = texts(upstream.asked(prompts[-1])[0])
     assert kept[-1] == prompts[-1] and len(kept) in (3, 5, 7)
     assert kept[0] in prompts[1:], "it begins with a whole question"
-    assert [text for text in kept[::2]] == prompts[-len(kept[::2]):]
+    assert [text for text in kept[::2]] == prompts[-len(kept[::2]) :]
     assert len(http.get(f"/chats/{chat}").json()["messages"]) == 10, "what is kept is not trimmed"
 
 
@@ -120,7 +123,9 @@ def test_two_turns_at_once_are_both_kept(http):
     chat = http.ask(standin("first")).json()["chat_id"]
     prompts = [standin(tokens=5, gap_ms=30) for _ in range(4)]
     with ThreadPoolExecutor(4) as pool:
-        assert {reply.status for reply in pool.map(lambda prompt: http.ask(prompt, chat_id=chat), prompts)} == {200}
+        assert {
+            reply.status for reply in pool.map(lambda prompt: http.ask(prompt, chat_id=chat), prompts)
+        } == {200}
     said = [message["text"] for message in http.get(f"/chats/{chat}").json()["messages"]]
     assert len(said) == 10 and set(prompts) <= set(said)
 

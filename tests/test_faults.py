@@ -3,8 +3,8 @@
 import time
 
 import pytest
-
 from clients import MODEL, Http, Socket, new_id, standin, told
+
 from target import Standin, until
 
 HALF = "token0 token1 token2 "

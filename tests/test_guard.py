@@ -5,13 +5,24 @@ import http.client
 import json
 
 import pytest
+from clients import MODEL, Http, Socket, standin, told
 from websockets.exceptions import InvalidStatus
 
-from clients import MODEL, Http, Socket, standin, told
 from target import Target
 
 KEYS = {"alice": "secret-a", "bob": "secret/b+="}
-ROUTES = [("POST", f"/{MODEL}"), ("POST", "/"), ("POST", "/invokeModel"), ("GET", "/jobs/x"), ("GET", "/answers/x"), ("DELETE", "/answers/x"), ("GET", "/chats"), ("GET", "/chats/x"), ("GET", "/nothing"), ("POST", "/health")]
+ROUTES = [
+    ("POST", f"/{MODEL}"),
+    ("POST", "/"),
+    ("POST", "/invokeModel"),
+    ("GET", "/jobs/x"),
+    ("GET", "/answers/x"),
+    ("DELETE", "/answers/x"),
+    ("GET", "/chats"),
+    ("GET", "/chats/x"),
+    ("GET", "/nothing"),
+    ("POST", "/health"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +51,9 @@ def test_names_of_this_machine_are_fine_hosts(target, host):
     assert raw(target, "GET", "/health", [("Host", host)])[0].status == 200
 
 
-@pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "10.0.0.1", "127.0.0.1.nip.io", "0.0.0.0", "[::2]", ""])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "localhost.evil.example", "10.0.0.1", "127.0.0.1.nip.io", "0.0.0.0", "[::2]", ""]
+)
 def test_a_foreign_host_is_forbidden(target, host):
     response, body = raw(target, "GET", "/health", [("Host", host)])
     assert response.status in (400, 403)
@@ -50,7 +63,10 @@ def test_a_foreign_host_is_forbidden(target, host):
 
 def test_a_request_without_or_with_two_hosts_is_refused(target):
     assert raw(target, "GET", "/health", [])[0].status in (400, 403)
-    assert raw(target, "GET", "/health", [("Host", "localhost"), ("Host", "evil.example")])[0].status in (400, 403)
+    assert raw(target, "GET", "/health", [("Host", "localhost"), ("Host", "evil.example")])[0].status in (
+        400,
+        403,
+    )
 
 
 def test_a_host_may_be_allowed(own):
@@ -61,7 +77,15 @@ def test_a_host_may_be_allowed(own):
 
 def foreign(target):
     host, port = target.address
-    return ["null", "https://evil.example", f"http://{host}:{port + 1}", "file://", "x", f"http://localhost.evil:{port}", f"http://{host}"]
+    return [
+        "null",
+        "https://evil.example",
+        f"http://{host}:{port + 1}",
+        "file://",
+        "x",
+        f"http://localhost.evil:{port}",
+        f"http://{host}",
+    ]
 
 
 def test_a_page_of_another_origin_is_forbidden_over_http_and_websocket(target):
@@ -102,8 +126,12 @@ def test_only_an_allowed_origin_is_echoed_and_never_a_star(own, how):
 @pytest.mark.parametrize("method, path", ROUTES)
 def test_every_route_needs_a_known_key(locked, method, path):
     body = {"prompt": standin("key")} if method == "POST" else None
-    assert (reply := Http(locked).send(method, path, body)).status == 401 and reply.error["code"] == "unauthorized"
-    assert (reply := Http(locked, "wrong").send(method, path, body)).status == 403 and reply.error["code"] == "forbidden"
+    assert (reply := Http(locked).send(method, path, body)).status == 401 and reply.error[
+        "code"
+    ] == "unauthorized"
+    assert (reply := Http(locked, "wrong").send(method, path, body)).status == 403 and reply.error[
+        "code"
+    ] == "forbidden"
     assert Http(locked, KEYS["alice"]).send(method, path, body).status not in (401, 403)
     for nearly in ("", "secret-", "secret-a ", "SECRET-A"):
         assert Http(locked).send(method, path, body, {"authorization": f"Basic {nearly}"}).status == 401
@@ -115,7 +143,11 @@ def test_health_the_page_and_preflights_are_open(locked):
 
 
 def test_a_key_may_come_as_a_header_or_as_a_bearer(locked):
-    for headers in ({"x-api-key": KEYS["bob"]}, {"authorization": f"Bearer {KEYS['bob']}"}, {"authorization": f"bearer {KEYS['bob']}"}):
+    for headers in (
+        {"x-api-key": KEYS["bob"]},
+        {"authorization": f"Bearer {KEYS['bob']}"},
+        {"authorization": f"bearer {KEYS['bob']}"},
+    ):
         assert Http(locked).send("GET", "/chats", headers=headers).status == 200
 
 
@@ -129,7 +161,15 @@ def test_a_browsers_socket_sends_its_key_as_a_subprotocol_and_gets_the_plain_one
         assert told(socket.reply(prompt)) == f"[stand-in] {prompt}"
 
 
-@pytest.mark.parametrize("options, status", [({}, 401), ({"key": "wrong"}, 403), ({"subprotocols": ["llm-gateway"]}, 401), ({"path": "/health"}, 401)])
+@pytest.mark.parametrize(
+    "options, status",
+    [
+        ({}, 401),
+        ({"key": "wrong"}, 403),
+        ({"subprotocols": ["llm-gateway"]}, 401),
+        ({"path": "/health"}, 401),
+    ],
+)
 def test_a_socket_without_a_known_key_is_refused(locked, options, status):
     with pytest.raises(InvalidStatus) as refused:
         Socket(locked, **options).__enter__()
@@ -139,7 +179,11 @@ def test_a_socket_without_a_known_key_is_refused(locked, options, status):
 def test_a_wrong_handshake_is_a_400(target):
     key = ("Sec-WebSocket-Key", base64.b64encode(b"0" * 16).decode())
     upgrade = [("Host", "localhost"), ("Connection", "upgrade"), ("Upgrade", "websocket")]
-    for headers in ([*upgrade, key], [*upgrade, ("Sec-WebSocket-Version", "13")], [*upgrade, key, ("Sec-WebSocket-Version", "8")]):
+    for headers in (
+        [*upgrade, key],
+        [*upgrade, ("Sec-WebSocket-Version", "13")],
+        [*upgrade, key, ("Sec-WebSocket-Version", "8")],
+    ):
         assert raw(target, "GET", "/", headers)[0].status == 400
 
 

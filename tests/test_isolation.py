@@ -4,8 +4,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-
 from clients import MODEL, Http, Socket, new_id, standin, told
+
 from target import until
 
 KEYS = {"alice": "secret-a", "bob": "secret-b"}
@@ -154,7 +154,9 @@ def test_one_caller_who_asks_the_same_at_once_pays_alone(two, alice, bob):
 def test_a_cap_is_each_callers_own(own):
     target = own(keys=KEYS, env={"MAX_RUNNING_PER_CALLER": "1"})
     alice, bob = (Http(target, key) for key in KEYS.values())
-    with alice.open("POST", f"/{MODEL}", {"prompt": standin(tokens=60, gap_ms=40), "stream": True}) as response:
+    with alice.open(
+        "POST", f"/{MODEL}", {"prompt": standin(tokens=60, gap_ms=40), "stream": True}
+    ) as response:
         assert response.readline()
         assert alice.ask(standin("second")).status == 429
         assert bob.ask(standin("first")).status == 200

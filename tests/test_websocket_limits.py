@@ -5,9 +5,9 @@ import socket as sockets
 import time
 
 import pytest
+from clients import Http, Socket, new_id, standin, told
 from websockets.exceptions import ConnectionClosed
 
-from clients import Http, Socket, new_id, standin, told
 from target import until
 
 KB = 1024
