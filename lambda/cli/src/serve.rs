@@ -201,7 +201,7 @@ fn greet(address: &str, gateway: &Gateway) {
         "  curl -s http://{address}/{shown} -d '{{\"prompt\":\"What does the answer cache do?\"}}'"
     ));
     say(&format!(
-        "  npx wscat -c ws://{address} -x '{{\"action\":\"sendmessage\",\"prompt\":\"What does the answer cache do?\"}}' -w 2"
+        "  npx -y wscat@6.1.0 -c ws://{address} -x '{{\"action\":\"sendmessage\",\"prompt\":\"What does the answer cache do?\"}}' -w 2"
     ));
 }
 
