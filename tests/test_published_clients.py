@@ -209,5 +209,5 @@ def test_the_lines_that_the_gateway_prints_work_when_pasted(own):
     lines = [line.strip() for line in target.log.splitlines() if line.startswith("  ")]
     curl = next(line for line in lines if line.startswith("curl"))
     assert "completion" in json.loads(run("bash", "-c", curl))
-    wscat = next(line for line in lines if "wscat" in line).replace("npx wscat", str(WSCAT))
+    wscat = next(line for line in lines if "wscat" in line).replace("npx -y wscat@6.1.0", str(WSCAT))
     assert '"has_more_messages":"false"' in run("bash", "-c", wscat)
