@@ -74,10 +74,14 @@ class Http:
             return Reply(response, response.read())
 
     def get(self, path, **headers):
-        return self.send("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+        return self.send(
+            "GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()}
+        )
 
     def post(self, path, body, **headers):
-        return self.send("POST", path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+        return self.send(
+            "POST", path, body, {name.replace("_", "-"): value for name, value in headers.items()}
+        )
 
     def delete(self, path):
         return self.send("DELETE", path)
@@ -134,7 +138,7 @@ class Socket:
             coded = base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
             options["subprotocols"] = ["llm-gateway", f"llm-gateway.key.{coded}"]
         options.setdefault("max_size", 2**20)
-        options = {"open_timeout": LIMIT, "compression": None, "proxy": None, **options}
+        options = {"open_timeout": LIMIT, "close_timeout": 2, "compression": None, "proxy": None, **options}
         self.connection = connect(target.ws_url + path, **options)
 
     def __enter__(self):

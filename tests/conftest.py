@@ -16,9 +16,9 @@ steered by an `@standin{…}` directive inside the prompt (`clients.standin` wri
 import contextlib
 
 import pytest
+from clients import Http
 
 import target as targets
-from clients import Http
 
 
 @pytest.fixture(scope="session")
@@ -45,3 +45,8 @@ def own():
     """Starts gateways of this test's own, with options; they end with the test."""
     with contextlib.ExitStack() as stack:
         yield lambda **options: stack.enter_context(targets.running(**options))
+
+
+def pytest_collection_modifyitems(items):
+    """Slow tests begin first, so that the others run beside them."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)

@@ -17,8 +17,9 @@ import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-GATEWAY = os.environ.get("LLM_GATEWAY_BIN", str(ROOT / "target/debug/llm-gateway"))
-STANDIN = os.environ.get("BEDROCK_STANDIN_BIN", str(ROOT / "target/debug/bedrock-standin"))
+BUILT = ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "debug"
+GATEWAY = os.environ.get("LLM_GATEWAY_BIN", str(BUILT / "llm-gateway"))
+STANDIN = os.environ.get("BEDROCK_STANDIN_BIN", str(BUILT / "bedrock-standin"))
 MARK = re.compile(r"#[0-9a-f]{12}")
 LISTENING = re.compile(r"listening on (http://\S+)")
 
@@ -38,8 +39,8 @@ def until(check, limit=10.0, every=0.01, what="the condition"):
 class Standin:
     """The Bedrock stand-in as a process, and what it has seen."""
 
-    def __init__(self, **knobs):
-        command = [STANDIN, "--port", "0", "--record", "--knobs", json.dumps(knobs)]
+    def __init__(self, port=0):
+        command = [STANDIN, "--port", str(port), "--record"]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self.url = self.process.stdout.readline().strip()
         assert self.url.startswith("http://"), "the Bedrock stand-in did not start"
@@ -63,15 +64,19 @@ class Standin:
 
 class Target:
     """One gateway with a data directory of its own. `answers` is text for `--answers`,
-    `documents` a map of file names to texts, `keys` a map of callers to keys."""
+    `documents` a map of file names to texts (or "own", the gateway's own), `keys` a map of callers
+    to keys."""
 
-    def __init__(self, standin=None, *, model="bedrock", keys=None, answers=None, documents=None, args=(), env=None):
+    def __init__(
+        self, standin=None, *, model="bedrock", keys=None, answers=None, documents=None, args=(), env=None
+    ):
         self.own_standin = standin is None and model == "bedrock"
         self.standin = Standin() if self.own_standin else standin
         self.home = Path(tempfile.mkdtemp(prefix="llm-gateway-test-"))
         self.model, self.keys, self.args, self.env = model, keys or {}, list(args), env or {}
         (self.home / "documents").mkdir()
-        for name, text in (documents or {}).items():
+        self.own_documents = documents == "own"
+        for name, text in ({} if self.own_documents else documents or {}).items():
             (self.home / "documents" / name).write_text(text)
         self.answers = self.home / "answers.json" if answers is not None else None
         if answers is not None:
@@ -86,7 +91,7 @@ class Target:
     def command(self):
         """The command line of the gateway."""
         command = [GATEWAY, "--port", "0", "--data", str(self.home / "data"), "--model", self.model]
-        command += ["--documents", str(self.home / "documents")]
+        command += [] if self.own_documents else ["--documents", str(self.home / "documents")]
         command += ["--answers", str(self.answers)] if self.answers else []
         for name, key in self.keys.items():
             command += ["--api-key", f"{name}={key}"]
@@ -133,14 +138,18 @@ class Target:
         host, port = self.url.removeprefix("http://").rsplit(":", 1)
         return host, int(port)
 
-    def terminate(self):
+    def terminate(self, number=signal.SIGTERM):
         """Asks the gateway to stop, as an orchestrator does, and does not wait."""
-        self.process.send_signal(signal.SIGTERM)
+        self.process.send_signal(number)
 
-    def stop(self, limit=15):
+    def exit_code(self, limit=15):
+        """Waits for its end."""
+        return self.process.wait(limit)
+
+    def stop(self):
         """Stops it in order and gives its exit code."""
         self.terminate()
-        return self.process.wait(limit)
+        return self.exit_code()
 
     def kill(self):
         """Ends it at once, without a chance to write anything."""
@@ -151,6 +160,11 @@ class Target:
         """Resident memory, in bytes."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.search(r"VmRSS:\s+(\d+) kB", status).group(1)) * 1024
+
+    def connections(self):
+        """How many sockets the gateway has open."""
+        links = Path(f"/proc/{self.process.pid}/fd").iterdir()
+        return sum(link.is_symlink() and os.readlink(link).startswith("socket:") for link in links)
 
     def close(self):
         """Ends everything that was started and removes the data."""

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-
 from clients import MODEL, events, lines, standin, told
 
 
@@ -52,15 +51,20 @@ def test_a_stream_has_no_id_and_no_retry_lines(http):
 
 
 def test_a_stream_sends_each_delta_when_it_comes(http):
-    with http.open("POST", f"/{MODEL}", {"prompt": standin(tokens=40, gap_ms=50), "stream": True}) as response:
+    with http.open(
+        "POST", f"/{MODEL}", {"prompt": standin(tokens=40, gap_ms=50), "stream": True}
+    ) as response:
         first = json.loads(response.readline().removeprefix(b"data: "))
         status = http.answer(first["request_id"])
         assert status["status"] == "running", "the first event came before the answer was complete"
         assert len(events(response)) == 40
 
 
+@pytest.mark.slow
 def test_a_silent_model_is_bridged_by_a_comment(http):
-    with http.open("POST", f"/{MODEL}", {"prompt": standin(tokens=1, first_ms=15_500), "stream": True}) as response:
+    with http.open(
+        "POST", f"/{MODEL}", {"prompt": standin(tokens=1, first_ms=15_500), "stream": True}
+    ) as response:
         seen = [line for line in lines(response) if line]
     assert seen[0].startswith(":")
     assert json.loads(seen[-1].removeprefix("data: "))["stop_reason"] == "end_turn"
@@ -110,7 +114,12 @@ def test_a_framed_prompt_reaches_the_model_as_turns(http, upstream):
 
 def test_unknown_keys_are_ignored_and_named_and_null_is_absent(http):
     reply = http.ask(
-        standin("extras"), parameters={"odd": 1, "temperature": None}, chat_id=None, rag_prompt=None, more=[], none=None
+        standin("extras"),
+        parameters={"odd": 1, "temperature": None},
+        chat_id=None,
+        rag_prompt=None,
+        more=[],
+        none=None,
     )
     assert reply.status == 200
     assert sorted(reply.json()["ignored"]) == ["more", "parameters.odd"]

@@ -3,8 +3,8 @@
 import json
 
 import pytest
-
 from clients import MODEL, Socket, new_id, standin, told
+
 from target import until
 
 
@@ -47,7 +47,7 @@ def test_a_cached_answer_is_one_frame_with_the_whole_text(socket):
 
 
 def test_a_cached_answer_over_32_kb_comes_in_frames_that_fit(socket):
-    prompt = standin("long", text="日本語\n\"x\" " * 4000)
+    prompt = standin("long", text='日本語\n"x" ' * 4000)
     live = told(socket.reply(prompt))
     socket.ask(prompt)
     frames, size = [], 0
@@ -57,7 +57,7 @@ def test_a_cached_answer_over_32_kb_comes_in_frames_that_fit(socket):
         frames.append(json.loads(raw))
     assert len(frames) > 3 and size <= 32 * 1024
     assert {frame["cached"] for frame in frames} == {"true"}
-    assert told(frames) == live == "日本語\n\"x\" " * 4000
+    assert told(frames) == live == '日本語\n"x" ' * 4000
 
 
 def test_no_live_frame_is_over_32_kb(socket):
@@ -86,7 +86,9 @@ def test_an_error_after_the_first_delta_follows_the_text(socket):
 
 
 def test_a_model_may_be_named_and_an_unknown_one_is_told_with_the_allowed_ones(socket):
-    assert socket.reply(standin("named"), model="amazon.nova-lite-v1:0")[-1]["model"] == "amazon.nova-lite-v1:0"
+    assert (
+        socket.reply(standin("named"), model="amazon.nova-lite-v1:0")[-1]["model"] == "amazon.nova-lite-v1:0"
+    )
     [frame] = socket.reply("q", model="no.such")
     assert frame["error"]["code"] == "model_not_found" and MODEL in frame["error"]["message"]
 

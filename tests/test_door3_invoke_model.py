@@ -1,7 +1,6 @@
 """Door 3: `invokeModel` over WebSocket: plain text frames, then the end frame."""
 
 import pytest
-
 from clients import END, Socket, standin
 
 CLAUDE = "anthropic.claude-v2"

@@ -1,8 +1,8 @@
 """Door 4: the chatbot over WebSocket's `$default` route: cumulative frames that replace each other."""
 
 import pytest
-
 from clients import MODEL, Http, Socket, new_id, standin
+
 from target import until
 
 
@@ -138,7 +138,9 @@ def test_the_old_mode_commands_are_acknowledged(socket, upstream, mode):
     assert frame["status"] == "completed" and mode in frame["msg"]
 
 
-@pytest.mark.parametrize("text", ["hello", "[1]", "7", "{}", '{"body":"x"}', '{"request_id":"x"}', "__pong__", ""])
+@pytest.mark.parametrize(
+    "text", ["hello", "[1]", "7", "{}", '{"body":"x"}', '{"request_id":"x"}', "__pong__", ""]
+)
 def test_a_text_of_no_known_shape_is_told_what_was_expected(socket, text):
     socket.send(text)
     error = socket.next()["error"]
@@ -151,7 +153,9 @@ def test_a_quick_second_question_waits_for_nothing_and_gets_its_own_id(socket):
     for given in ids:
         socket.send({"request_id": given, "user_id": given, "body": standin(tokens=10, gap_ms=20)})
     last = {}
-    until(lambda: last.update({(frame := socket.next())["request_id"]: frame}) or done(last, ids), what="both")
+    until(
+        lambda: last.update({(frame := socket.next())["request_id"]: frame}) or done(last, ids), what="both"
+    )
     assert all(last[given]["msg"].endswith("token9 ") for given in ids)
 
 

@@ -4,7 +4,6 @@ import base64
 import json
 
 import pytest
-
 from clients import standin
 
 WHOLE = "".join(f"token{n} " for n in range(8))

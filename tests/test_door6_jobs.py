@@ -4,8 +4,8 @@ import hashlib
 import json
 
 import pytest
-
 from clients import new_id, standin
+
 from target import until
 
 
@@ -48,7 +48,9 @@ def test_the_answer_is_stored_with_its_times_and_its_usage(http):
 
 def test_a_running_job_says_so_and_takes_every_key_of_door_1(http, upstream):
     prompt = standin(tokens=30, gap_ms=40)
-    job = submit(http, prompt, model="amazon.nova-lite-v1:0", system="Be brief.", parameters={"max_tokens": 99})
+    job = submit(
+        http, prompt, model="amazon.nova-lite-v1:0", system="Be brief.", parameters={"max_tokens": 99}
+    )
     running = until(lambda: http.get(f"/jobs/{job}").json()["status"] == "running", what="running")
     assert running
     assert ended(http, job)["status"] == "completed"

@@ -3,8 +3,8 @@
 import time
 
 import pytest
-
 from clients import Socket, new_id, standin, told
+
 from target import until
 
 LONG = {"tokens": 5000, "gap_ms": 20}
@@ -18,15 +18,24 @@ def socket(target):
 
 def dropped_after(upstream, moment, model):
     """Seconds from `moment` to the first stream of `model` that was dropped after it."""
+
     def look():
-        return [drop["at"] - moment for drop in upstream.seen()["dropped"] if drop["at"] > moment and model in drop["model"]]
+        return [
+            drop["at"] - moment
+            for drop in upstream.seen()["dropped"]
+            if drop["at"] > moment and model in drop["model"]
+        ]
 
     return until(look, 5, what="a dropped stream")[0]
 
 
 # Each of these tests has a model of its own, by which the stand-in tells whose stream was dropped.
-@pytest.mark.parametrize("way, model", [("socket", "amazon.nova-lite-v1:0"), ("http", "amazon.nova-micro-v1:0")])
-def test_a_cancel_stops_the_model_within_250_ms_and_ends_the_reply(target, http, upstream, socket, way, model):
+@pytest.mark.parametrize(
+    "way, model", [("socket", "amazon.nova-lite-v1:0"), ("http", "amazon.nova-micro-v1:0")]
+)
+def test_a_cancel_stops_the_model_within_250_ms_and_ends_the_reply(
+    target, http, upstream, socket, way, model
+):
     given = new_id()
     socket.ask(standin(**LONG), request_id=given, model=model)
     socket.next()
@@ -64,7 +73,9 @@ def test_a_whole_reply_that_is_cancelled_is_no_success(http, target):
     given = new_id()
     with ThreadPoolExecutor() as pool:
         asking = pool.submit(http.ask, standin(**LONG), request_id=given)
-        until(lambda: http.get(f"/answers/{given}", accept="application/json").status == 200, what="the start")
+        until(
+            lambda: http.get(f"/answers/{given}", accept="application/json").status == 200, what="the start"
+        )
         until(lambda: http.answer(given).get("seq"), what="the first delta")
         http.delete(f"/answers/{given}")
         reply = asking.result(10)
@@ -118,7 +129,10 @@ def test_an_unknown_id_is_not_found_in_the_format_of_control(socket, action):
     assert frame["error"]["code"] == "not_found"
 
 
-@pytest.mark.parametrize("action, field", [("cancel", "request_id"), ("resume", "request_id"), ("chat", "chat_id"), ("delete_chat", "chat_id")])
+@pytest.mark.parametrize(
+    "action, field",
+    [("cancel", "request_id"), ("resume", "request_id"), ("chat", "chat_id"), ("delete_chat", "chat_id")],
+)
 def test_a_control_request_without_its_id_names_the_field(socket, action, field):
     socket.send({"action": action})
     frame = socket.next()
@@ -150,12 +164,11 @@ def test_chats_are_listed_read_and_deleted_over_the_socket(socket):
     socket.send({"action": "chat", "chat_id": chat})
     said = socket.next()
     assert [(one["role"], one["text"]) for one in said["messages"]] == [
-        ("user", prompt), ("assistant", f"[stand-in] {prompt}")
+        ("user", prompt),
+        ("assistant", f"[stand-in] {prompt}"),
     ]
     socket.send({"action": "delete_chat", "chat_id": chat})
     assert socket.next() == {"action": "delete_chat", "chat_id": chat, "deleted": True}
     for action in ("chat", "delete_chat"):
         socket.send({"action": action, "chat_id": chat})
         assert socket.next()["error"]["code"] == "not_found"
-
-

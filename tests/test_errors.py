@@ -3,7 +3,6 @@
 import json
 
 import pytest
-
 from clients import MODEL, Http, Socket, new_id, standin
 
 TABLE = {
@@ -29,8 +28,14 @@ def scripted(tmp_path_factory):
 
     script = []
     for code in TABLE:
-        error = {"code": code, "message": f"It was {code}.", **({"retry_after_s": 9} if code == "throttled" else {})}
-        script.append({"match": f"late {code}", "deltas": [{"text": "half "}], "error": {**error, "after_deltas": 1}})
+        error = {
+            "code": code,
+            "message": f"It was {code}.",
+            **({"retry_after_s": 9} if code == "throttled" else {}),
+        }
+        script.append(
+            {"match": f"late {code}", "deltas": [{"text": "half "}], "error": {**error, "after_deltas": 1}}
+        )
         script.append({"match": code, "error": error})
     script.append({"deltas": [{"text": "fine"}]})
     file = tmp_path_factory.mktemp("script") / "script.json"
@@ -98,7 +103,11 @@ WRONG = [
     ({"prompt": "q", "parameters": {"top_p": 1.5}}, "parameters.top_p", "0 to 1"),
     ({"prompt": "q", "parameters": {"max_tokens": 0}}, "parameters.max_tokens", "whole number"),
     ({"prompt": "q", "parameters": {"max_tokens": 1.5}}, "parameters.max_tokens", "whole number"),
-    ({"prompt": "q", "parameters": {"max_tokens_to_sample": "9"}}, "parameters.max_tokens_to_sample", "whole"),
+    (
+        {"prompt": "q", "parameters": {"max_tokens_to_sample": "9"}},
+        "parameters.max_tokens_to_sample",
+        "whole",
+    ),
     ({"prompt": "q", "parameters": {"stop_sequences": 7}}, "parameters.stop_sequences", "list"),
     ({"prompt": "q", "parameters": {"stop_sequences": [7]}}, "parameters.stop_sequences", "list"),
     ({"prompt": "q", "parameters": {"stop_sequences": [""]}}, "parameters.stop_sequences", "empty"),
@@ -135,7 +144,17 @@ def test_an_unknown_model_lists_what_there_is(http):
         assert MODEL in reply.error["message"]
 
 
-@pytest.mark.parametrize("method, path", [("GET", "/nothing"), ("PUT", "/health"), ("POST", "/jobs"), ("POST", "/model"), ("POST", "/a/b"), ("DELETE", "/")])
+@pytest.mark.parametrize(
+    "method, path",
+    [
+        ("GET", "/nothing"),
+        ("PUT", "/health"),
+        ("POST", "/jobs"),
+        ("POST", "/model"),
+        ("POST", "/a/b"),
+        ("DELETE", "/"),
+    ],
+)
 def test_a_path_that_is_not_there_says_which_are(http, method, path):
     reply = http.send(method, path, b"{}")
     assert (reply.status, reply.error["code"]) == (404, "not_found")
@@ -173,7 +192,10 @@ def test_a_caller_past_its_cap_is_throttled(own):
     target = own(env={"MAX_RUNNING_PER_CALLER": "2"})
     http = Http(target)
     body = {"prompt": standin(tokens=100, gap_ms=50), "stream": True}
-    with http.open("POST", f"/{MODEL}", body) as one, http.open("POST", f"/{MODEL}", {**body, "system": "2"}) as two:
+    with (
+        http.open("POST", f"/{MODEL}", body) as one,
+        http.open("POST", f"/{MODEL}", {**body, "system": "2"}) as two,
+    ):
         assert one.readline() and two.readline()
         reply = http.ask(standin("third"))
         assert (reply.status, reply.error["code"]) == (429, "throttled")

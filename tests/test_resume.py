@@ -4,8 +4,8 @@ doubled character."""
 import random
 
 import pytest
-
 from clients import Http, Socket, events, lines, new_id, standin, told
+
 from target import until
 
 

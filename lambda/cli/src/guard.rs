@@ -71,8 +71,11 @@ impl Guard {
     }
 
     fn check_host(&self, head: &Parts) -> Result<Authority, Error> {
-        let header = head.headers.get(HOST).and_then(|value| value.to_str().ok());
-        let named = header.and_then(|text| text.parse::<Authority>().ok());
+        // Two of them are a trick: what stands behind may go by the other one.
+        let mut headers = head.headers.get_all(HOST).iter();
+        let header = headers.next().filter(|_| headers.next().is_none());
+        let named =
+            header.and_then(|value| value.to_str().ok()).and_then(|text| text.parse::<Authority>().ok());
         // Where the request line has a full URL, that is the host; one that differs is a trick.
         let host = match (named, head.uri.authority()) {
             (Some(host), Some(line)) if host != *line => None,
@@ -109,7 +112,8 @@ impl Guard {
         // A WebSocket is a door whatever its path, so it is never among the routes without a key.
         let open = !is_upgrade(&head.headers)
             && (head.method == Method::OPTIONS
-                || (head.method == Method::GET && ["/", "/health"].contains(&head.uri.path())));
+                || (head.method == Method::GET
+                    && ["/", "/health", "/prod/health"].contains(&head.uri.path())));
         if self.keys.is_empty() || open {
             return Ok(Caller::local());
         }
@@ -237,6 +241,8 @@ mod tests {
             assert_eq!(kind(&guard(&[]), &[("host", host)]), Some(Kind::Forbidden), "{host}");
         }
         assert_eq!(kind(&guard(&[]), &[]), Some(Kind::Forbidden), "no Host at all");
+        let two = [("host", "localhost"), ("host", "evil.example")];
+        assert_eq!(kind(&guard(&[]), &two), Some(Kind::Forbidden), "two of them");
     }
 
     #[test]

@@ -62,9 +62,12 @@ pub async fn serve(options: Box<ServeOptions>) -> Result<(), String> {
     });
     let stop = CancellationToken::new();
     let accepting = tokio::spawn(server.clone().accept(listener, stop.clone()));
+    // Before anyone is told that it listens: a signal that comes while its handler is being set up
+    // is lost.
+    let told_to_stop = signals()?;
     greet(&bound.to_string(), &gateway);
 
-    signal().await?;
+    told_to_stop.await;
     stop.cancel();
     let _accepted = accepting.await;
     if let Some(queue) = queue {
@@ -198,15 +201,19 @@ fn greet(address: &str, gateway: &Gateway) {
         "  curl -s http://{address}/{shown} -d '{{\"prompt\":\"What does the answer cache do?\"}}'"
     ));
     say(&format!(
-        "  npx wscat -c ws://{address} -x '{{\"action\":\"sendmessage\",\"prompt\":\"What does the answer cache do?\"}}' -w 2"
+        "  npx -y wscat@6.1.0 -c ws://{address} -x '{{\"action\":\"sendmessage\",\"prompt\":\"What does the answer cache do?\"}}' -w 2"
     ));
 }
 
-async fn signal() -> Result<(), String> {
+/// Ready at the first SIGINT or SIGTERM from now on.
+fn signals() -> Result<impl Future<Output = ()>, String> {
     use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted.map_err(|error| error.to_string()),
-        _ = terminate.recv() => Ok(()),
-    }
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
 }

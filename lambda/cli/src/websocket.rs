@@ -36,6 +36,9 @@ type Socket = WebSocketStream<TokioIo<Upgraded>>;
 /// A connection on which nothing is said for this long is closed, as API Gateway does.
 const IDLE: Duration = Duration::from_secs(600);
 
+/// A client that closes has this long to take our answer.
+const CLOSING: Duration = Duration::from_secs(1);
+
 /// Frames on their way to the client. Few: what does not fit gathers in the replies themselves.
 const WAITING: usize = 2;
 
@@ -131,7 +134,13 @@ async fn read(
             Ok(Some(Ok(Message::Binary(_)))) => {
                 return close(session, CloseCode::Unsupported, "send text").await;
             }
-            Ok(Some(Ok(Message::Close(_))) | None) => return None,
+            Ok(Some(Ok(Message::Close(_)))) => {
+                // Reading on is what sends the answer to the client's closing handshake.
+                let _answered =
+                    timeout(CLOSING, async { while let Some(Ok(_)) = stream.next().await {} }).await;
+                return None;
+            }
+            Ok(None) => return None,
             Ok(Some(Ok(_))) => {}
             Ok(Some(Err(SocketError::Capacity(_)))) => {
                 return close(session, CloseCode::Size, "frames hold 32 KB, messages 128 KB").await;

@@ -98,7 +98,7 @@ enum Try {
 
 async fn work(gateway: &Arc<Gateway>, caller: &Caller, id: &str) -> Result<Worked, Error> {
     let store = gateway.memory()?;
-    let Some(job) = store.claim_job(caller, id, gateway.rooms.lease * 3).await? else {
+    let Some(job) = store.claim_job(caller, id, gateway.rooms.lease).await? else {
         return Ok(Worked::Done);
     };
     let tried = tokio::select! {
@@ -191,8 +191,8 @@ fn failed(error: Error, completion: Option<String>, usage: Option<Usage>) -> Job
 /// Keeps the job ours while it runs; ends only when it is not ours any more.
 async fn renew(gateway: &Gateway, store: &Store, job: &Job) -> Error {
     loop {
-        sleep(gateway.rooms.lease).await;
-        match store.renew_job(&job.caller, &job.id, job.attempts, gateway.rooms.lease * 3).await {
+        sleep(gateway.rooms.lease / 3).await;
+        match store.renew_job(&job.caller, &job.id, job.attempts, gateway.rooms.lease).await {
             Ok(true) => {}
             Ok(false) => {
                 // It was cancelled, here or elsewhere, or its lease had run out.

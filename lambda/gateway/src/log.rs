@@ -9,6 +9,10 @@ use std::time::Instant;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+/// Bytes of deltas that a reader takes at once, and what each counts beside its text.
+const STEP: usize = 128 * 1024;
+const EACH: usize = 16;
+
 /// How a generation ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Landing {
@@ -51,6 +55,20 @@ impl Log {
         inner.first.get_or_insert_with(Instant::now);
         inner.deltas.extend(small(delta));
         inner.bells.iter().for_each(|bell| bell.notify_waiters());
+    }
+
+    /// Deltas after number `seq`, as many as a reader should hold at once: what it makes of them
+    /// can be twenty times their size, and a slow reader keeps that until it is taken.
+    pub fn some_after(&self, seq: u64) -> Vec<Delta> {
+        let inner = lock(&self.inner);
+        let from = usize::try_from(seq).unwrap_or(usize::MAX).min(inner.deltas.len());
+        let mut room = STEP;
+        let fits = inner.deltas[from..].iter().take_while(|delta| {
+            let before = room;
+            room = room.saturating_sub(delta.as_text().len() + EACH);
+            before > 0
+        });
+        fits.cloned().collect()
     }
 
     /// The deltas after number `seq`.

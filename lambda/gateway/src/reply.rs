@@ -158,7 +158,7 @@ impl Reply {
         if let (false, Some(started)) = (told, &state.started) {
             return Some(Event::Started(started.clone()));
         }
-        let mut deltas = state.log.as_ref().map(|log| log.after(seq)).unwrap_or_default();
+        let mut deltas = state.log.as_ref().map(|log| log.some_after(seq)).unwrap_or_default();
         if let Some(last) = state.last {
             deltas.truncate(usize::try_from(last.saturating_sub(seq)).unwrap_or(usize::MAX));
         }
