@@ -112,7 +112,7 @@ async fn open(options: &ServeOptions, settings: Settings) -> Result<Doors, Strin
         let jobs = gateway.settings.jobs_concurrency;
         LocalQueue::start(Arc::new(gateway.clone()), jobs) as Arc<dyn Queue>
     });
-    Ok(Doors { gateway, queue })
+    Ok(Doors { gateway, queue, until: None })
 }
 
 type Models = (Arc<dyn Model>, Arc<dyn Embedder>, Option<&'static str>);

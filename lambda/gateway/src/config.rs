@@ -35,6 +35,25 @@ pub struct Settings {
     pub retrieval_k: usize,
     /// `JOBS_CONCURRENCY`: jobs worked off at once.
     pub jobs_concurrency: usize,
+    /// `CALLER_SESSION=true`: a role's session is a caller of its own.
+    pub caller_session: bool,
+    /// `ANSWERS_TABLE` and `STATE_TABLE`: the store's two DynamoDB tables.
+    pub tables: Option<(String, String)>,
+    /// `CALLBACK_URL`: the WebSocket API's `https://…/stage`, where frames are pushed to.
+    pub callback_url: Option<String>,
+    /// `ROLE`: what the `rest` function is.
+    pub role: Role,
+}
+
+/// What the `rest` function is: one binary, three functions of a stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It answers HTTP.
+    Api,
+    /// It works off the job queue.
+    Worker,
+    /// It authorizes requests that carry a bearer key.
+    Authorizer,
 }
 
 /// The environment's own form: everything text, so that one place words the errors.
@@ -55,6 +74,12 @@ struct Raw {
     retrieval_timeout_ms: Option<String>,
     retrieval_k: Option<String>,
     jobs_concurrency: Option<String>,
+    caller_session: Option<String>,
+    answers_table: Option<String>,
+    state_table: Option<String>,
+    callback_url: Option<String>,
+    role: Option<String>,
+    aws_lambda_function_name: Option<String>,
 }
 
 impl Settings {
@@ -68,6 +93,8 @@ impl Settings {
         let raw: Raw =
             envy::from_iter(vars).map_err(|error| vec![format!("The settings cannot be read: {error}.")])?;
         let mut wrong = Wrong::default();
+        // Each push costs money on AWS and nothing here.
+        let push_interval = if raw.aws_lambda_function_name.is_some() { 100 } else { 0 };
         let settings = Settings {
             default_model: raw.default_model,
             allowed_models: list(raw.allowed_models),
@@ -81,7 +108,7 @@ impl Settings {
             cache_shared: wrong.choice("CACHE_SCOPE", raw.cache_scope, ["caller", "shared"]),
             answer_cache: !wrong.choice("ANSWER_CACHE", raw.answer_cache, ["on", "off"]),
             stop_on_disconnect: wrong.choice("ON_DISCONNECT", raw.on_disconnect, ["finish", "stop"]),
-            push_interval: wrong.millis("PUSH_INTERVAL_MS", raw.push_interval_ms, 0, 0..=10_000),
+            push_interval: wrong.millis("PUSH_INTERVAL_MS", raw.push_interval_ms, push_interval, 0..=10_000),
             max_running_per_caller: wrong.optional("MAX_RUNNING_PER_CALLER", raw.max_running_per_caller),
             allowed_origins: list(raw.allowed_origins),
             region: raw.region_id.or(raw.aws_region),
@@ -93,6 +120,10 @@ impl Settings {
             ),
             retrieval_k: wrong.number("RETRIEVAL_K", raw.retrieval_k, 4, 1..=50),
             jobs_concurrency: wrong.number("JOBS_CONCURRENCY", raw.jobs_concurrency, 10, 1..=1_000),
+            caller_session: wrong.choice("CALLER_SESSION", raw.caller_session, ["false", "true"]),
+            tables: wrong.tables(raw.answers_table, raw.state_table),
+            callback_url: raw.callback_url,
+            role: wrong.role(raw.role),
         };
         if wrong.0.is_empty() { Ok(settings) } else { Err(wrong.0) }
     }
@@ -152,6 +183,25 @@ impl Wrong {
                     "DEFAULT_TEMP must be a number from 0 to 1, not \"{text}\": no model takes more."
                 ));
                 None
+            }
+        }
+    }
+
+    fn tables(&mut self, answers: Option<String>, state: Option<String>) -> Option<(String, String)> {
+        if answers.is_some() != state.is_some() {
+            self.0.push("ANSWERS_TABLE and STATE_TABLE go together: set both, or neither.".to_owned());
+        }
+        answers.zip(state)
+    }
+
+    fn role(&mut self, text: Option<String>) -> Role {
+        match text.as_deref() {
+            None | Some("api") => Role::Api,
+            Some("worker") => Role::Worker,
+            Some("authorizer") => Role::Authorizer,
+            Some(other) => {
+                self.0.push(format!("ROLE must be \"api\", \"worker\" or \"authorizer\", not \"{other}\"."));
+                Role::Api
             }
         }
     }

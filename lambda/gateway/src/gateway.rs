@@ -104,6 +104,11 @@ impl Gateway {
         Menu { catalog: &self.catalog, settings: &self.settings, stands_in: self.rooms.stands_in }
     }
 
+    /// What is remembered, where anything is.
+    pub fn store(&self) -> Option<&Store> {
+        self.rooms.store.as_deref()
+    }
+
     /// Counts a failure of the store that an answer goes on without.
     pub fn store_failed(&self, request_id: &str, error: &Error) {
         let failures = self.store_failures.fetch_add(1, Ordering::Relaxed) + 1;

@@ -60,11 +60,26 @@ pub fn embedded(caller: &Caller, model: &str, took: Duration, outcome: &Result<E
     }
 }
 
+/// JSON logs on standard output, where Lambda takes them from.
+pub fn json_logs(filter: Option<&str>) {
+    let filter = tracing_subscriber::EnvFilter::new(filter.unwrap_or(DEFAULT_FILTER));
+    let logs = tracing_subscriber::fmt().json().with_env_filter(filter).with_ansi(false);
+    // Only a second call can fail, and then logs are there already.
+    let _already = logs.with_target(false).flatten_event(true).try_init();
+}
+
+/// The function cannot start.
+pub fn cannot_start(sentence: &str) {
+    tracing::error!(sentence, "the function cannot start");
+}
+
+/// Warnings of libraries, everything of ours from `info` up.
+const DEFAULT_FILTER: &str = "warn,gateway=info,llm_gateway=info";
+
 /// Text logs on standard error, filtered by `LLM_GATEWAY_LOG` (default: warnings of libraries,
 /// everything of ours from `info` up).
 pub fn text_logs(filter: Option<&str>) {
-    let default = "warn,gateway=info,llm_gateway=info";
-    let filter = tracing_subscriber::EnvFilter::new(filter.unwrap_or(default));
+    let filter = tracing_subscriber::EnvFilter::new(filter.unwrap_or(DEFAULT_FILTER));
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // Only a second call can fail, and then logs are there already.
     let _already = logs.with_target(false).try_init();

@@ -37,7 +37,7 @@ async fn doors() -> Arc<Doors> {
     };
     let gateway = Gateway::open(Settings::from_vars([]).unwrap(), rooms).unwrap();
     let queue = LocalQueue::start(Arc::new(gateway.clone()), 4);
-    Arc::new(Doors { gateway, queue: Some(queue) })
+    Arc::new(Doors { gateway, queue: Some(queue), until: None })
 }
 
 async fn http(doors: &Doors, caller: &str, method: Method, path: &str, body: Value) -> (u16, Value) {

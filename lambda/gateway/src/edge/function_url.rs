@@ -18,7 +18,7 @@ use http::Response;
 pub async fn handle(doors: &Doors, body: &Bytes, caller: Caller) -> Result<Response<Body>, Error> {
     let request = request(Fields::parse(body)?, caller)?;
     let stop = doors.gateway.settings.stop_on_disconnect;
-    let reply = doors.gateway.answer(request).await?;
+    let reply = doors.answer(request).await?;
     Ok(respond(reply.read(0).stop_on_drop(stop), TextVoice, RAW).await)
 }
 

@@ -12,6 +12,8 @@ pub mod framing;
 pub mod function_url;
 pub mod invoke_model;
 pub mod jobs;
+#[cfg(feature = "lambda")]
+pub mod lambda;
 pub mod prompt;
 pub mod rest;
 pub mod saved;
@@ -20,15 +22,17 @@ pub mod socket;
 pub mod stream;
 pub mod voice;
 
-use crate::chat::Caller;
+use crate::chat::{Caller, Request as ChatRequest};
 use crate::error::{Error, Kind};
 use crate::gateway::Gateway;
 use crate::queue::Queue;
+use crate::reply::Reply;
 use body::{Body, failed};
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use percent_encoding::percent_decode_str;
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// All doors over one gateway.
 pub struct Doors {
@@ -36,6 +40,8 @@ pub struct Doors {
     pub gateway: Arc<Gateway>,
     /// Where jobs wait, where there is a store to keep them in.
     pub queue: Option<Arc<dyn Queue>>,
+    /// Replies asked for here end by then, whatever their own limit: the end of an invocation.
+    pub until: Option<Instant>,
 }
 
 /// The largest HTTP body, in bytes: Lambda's limit.
@@ -46,6 +52,17 @@ impl Doors {
     pub async fn http(&self, request: Request<Bytes>, caller: Caller) -> Response<Body> {
         let done = self.route(&request, caller).await;
         done.unwrap_or_else(|error| failed(&error, None))
+    }
+
+    /// Answers a request within the time that there is.
+    ///
+    /// # Errors
+    /// As [`Gateway::answer`].
+    pub async fn answer(&self, mut request: ChatRequest) -> Result<Arc<Reply>, Error> {
+        if let Some(until) = self.until {
+            request.time_limit = request.time_limit.min(until.saturating_duration_since(Instant::now()));
+        }
+        self.gateway.answer(request).await
     }
 
     async fn route(&self, request: &Request<Bytes>, caller: Caller) -> Result<Response<Body>, Error> {

@@ -35,7 +35,7 @@ pub async fn handle(
         request.time_limit = SILENT_LIMIT;
     }
     let stop = doors.gateway.settings.stop_on_disconnect;
-    let reply = doors.gateway.answer(request).await?;
+    let reply = doors.answer(request).await?;
     let reader = reply.read(0).stop_on_drop(stop);
     if stream {
         return Ok(respond(reader, PromptVoice::each_delta(&reply.id), SSE).await);

@@ -158,7 +158,7 @@ impl Session {
             return self.fail(full(), &mut voice).await;
         };
         let reply = match request {
-            Ok(request) => self.doors.gateway.answer(request).await,
+            Ok(request) => self.doors.answer(request).await,
             Err(error) => Err(error),
         };
         match reply {
@@ -182,8 +182,12 @@ impl Session {
         let interval = self.doors.gateway.settings.push_interval;
         Box::pin(async move {
             let _slot = slot;
-            // An error here is a client that is gone: nothing more can be pushed.
-            let _gone = pump(reader, voice, outlet.as_ref(), interval).await;
+            let reply = reader.reply().clone();
+            if pump(reader, voice, outlet.as_ref(), interval).await.is_err() {
+                // The client is gone and nothing more can be pushed. Where the answer is finished all
+                // the same, whoever runs this must not stop before it is.
+                reply.ended().await;
+            }
         })
     }
 

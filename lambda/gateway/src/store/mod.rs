@@ -129,6 +129,12 @@ pub struct Store {
 }
 
 impl Store {
+    /// A client for DynamoDB itself; its retries end within one call's time limit.
+    #[cfg(feature = "aws")]
+    pub fn client(config: &aws_types::SdkConfig) -> Client {
+        Client::new(config)
+    }
+
     /// A store on these tables. Retries are the client's own matter; every call is given a time
     /// limit of five seconds here, because the SDK has none by default.
     pub fn new(client: Client, tables: Tables, retention: Retention, clock: Arc<dyn Clock>) -> Store {

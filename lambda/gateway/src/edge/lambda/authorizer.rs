@@ -16,7 +16,8 @@ pub fn handle(event: &[u8]) -> Answer {
         return Answer::Failed("Unauthorized".to_owned());
     };
     // The principal must not tell the key: it appears in access logs.
-    let digest: String = Sha256::digest(key.as_bytes()).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let digest: String =
+        Sha256::digest(key.as_bytes()).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     let statement = json!({
         "Action": "execute-api:Invoke", "Effect": "Allow", "Resource": event["methodArn"],
     });
@@ -31,7 +32,8 @@ pub fn handle(event: &[u8]) -> Answer {
 fn key_of(headers: &Value) -> Option<String> {
     let header = |wanted: &str| {
         let all = headers.as_object()?.iter();
-        let found = all.filter(|(name, _)| name.eq_ignore_ascii_case(wanted)).find_map(|(_, value)| value.as_str());
+        let found =
+            all.filter(|(name, _)| name.eq_ignore_ascii_case(wanted)).find_map(|(_, value)| value.as_str());
         found.map(str::trim).filter(|value| !value.is_empty())
     };
     if let Some(key) = header("x-api-key") {
@@ -73,7 +75,10 @@ mod tests {
     fn a_key_is_found_in_every_place_that_clients_put_it() {
         check(json!({"Authorization": "Bearer secret-1"}), Some("secret-1"));
         check(json!({"X-Api-Key": "secret-2"}), Some("secret-2"));
-        check(json!({"Sec-WebSocket-Protocol": "llm-gateway, llm-gateway.key.c2VjcmV0LTM"}), Some("secret-3"));
+        check(
+            json!({"Sec-WebSocket-Protocol": "llm-gateway, llm-gateway.key.c2VjcmV0LTM"}),
+            Some("secret-3"),
+        );
         check(json!({"Authorization": "Basic eA=="}), None);
         check(json!({}), None);
     }

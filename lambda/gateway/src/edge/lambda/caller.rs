@@ -46,8 +46,14 @@ mod tests {
     #[test]
     fn iam_comes_before_a_key_and_a_role_has_no_session() {
         let role = "arn:aws:sts::123456789012:assumed-role/Chat/i-0abc";
-        check(json!({"identity": {"userArn": role, "apiKeyId": "k1"}}), Some("arn:aws:sts::123456789012:assumed-role/Chat"));
-        check(json!({"authorizer": {"iam": {"userArn": "arn:aws:iam::1:user/ann"}}}), Some("arn:aws:iam::1:user/ann"));
+        check(
+            json!({"identity": {"userArn": role, "apiKeyId": "k1"}}),
+            Some("arn:aws:sts::123456789012:assumed-role/Chat"),
+        );
+        check(
+            json!({"authorizer": {"iam": {"userArn": "arn:aws:iam::1:user/ann"}}}),
+            Some("arn:aws:iam::1:user/ann"),
+        );
         check(json!({"identity": {"apiKeyId": "k1"}}), Some("key:k1"));
         check(json!({"authorizer": {"principalId": "p"}, "identity": {"apiKeyId": ""}}), Some("principal:p"));
         check(json!({"identity": {"sourceIp": "1.2.3.4"}}), None);

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::Request;
 use lambda_http::Body as EventBody;
 use lambda_http::request::LambdaRequest;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::Value;
 
 /// An HTTP event, ready for the doors.
@@ -26,7 +27,7 @@ pub fn read(event: &[u8], with_session: bool) -> Result<HttpEvent, Error> {
     let caller = caller(&value["requestContext"], with_session).unwrap_or_else(anonymous);
     let path = value["rawPath"].as_str().or_else(|| value["path"].as_str()).unwrap_or("/").to_owned();
     let parsed: LambdaRequest = serde_json::from_slice(event).map_err(no_event)?;
-    let (mut head, body) = http::Request::<EventBody>::from(parsed).into_parts();
+    let (mut head, body) = Request::<EventBody>::from(parsed).into_parts();
     let body = match body {
         EventBody::Text(text) => Bytes::from(text),
         EventBody::Binary(bytes) => Bytes::from(bytes),
@@ -35,22 +36,18 @@ pub fn read(event: &[u8], with_session: bool) -> Result<HttpEvent, Error> {
     // `lambda_http` puts the stage before the path and decodes neither; the doors want the path alone.
     let query = head.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
     let wrong = |error| Error::new(Kind::InvalidRequest, "The path is no valid URL path.").because(error);
-    head.uri = format!("{}{query}", escaped(&path)).parse().map_err(|error: http::uri::InvalidUri| wrong(error))?;
+    head.uri =
+        format!("{}{query}", escaped(&path)).parse().map_err(|error: http::uri::InvalidUri| wrong(error))?;
     Ok(HttpEvent { request: Request::from_parts(head, body), caller })
 }
 
 /// API Gateway hands the path over decoded where it was encoded; a colon may stand as it is.
 fn escaped(path: &str) -> String {
-    let keep = percent_encoding::NON_ALPHANUMERIC
-        .remove(b'/')
-        .remove(b'%')
-        .remove(b'.')
-        .remove(b':')
-        .remove(b'-')
-        .remove(b'_')
-        .remove(b'~');
-    percent_encoding::utf8_percent_encode(path, &keep).to_string()
+    utf8_percent_encode(path, PATH).to_string()
 }
+
+/// What must not stand in a path as it is.
+const PATH: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>').add(b'?').add(b'`');
 
 fn anonymous() -> Caller {
     Caller(format!("anonymous:{}", new_id()))
@@ -96,7 +93,10 @@ mod tests {
             },
             "body": "{}", "isBase64Encoded": false,
         });
-        let (one, two) = (read(event.to_string().as_bytes(), false).unwrap(), read(event.to_string().as_bytes(), false).unwrap());
+        let (one, two) = (
+            read(event.to_string().as_bytes(), false).unwrap(),
+            read(event.to_string().as_bytes(), false).unwrap(),
+        );
         assert_eq!((one.request.uri().path(), one.request.body().as_ref()), ("/", &b"{}"[..]));
         assert_ne!(one.caller, two.caller);
     }

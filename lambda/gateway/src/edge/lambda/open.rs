@@ -2,8 +2,7 @@
 
 use super::runtime::{Answer, Function};
 use super::{authorizer, http_event, jobs_event, socket_event};
-use crate::chat::{Caller, new_id};
-use crate::config::Settings;
+use crate::config::{Role, Settings};
 use crate::edge::Doors;
 use crate::edge::body::failed;
 use crate::gateway::{Gateway, Rooms};
@@ -35,7 +34,8 @@ impl Lambda {
     /// A sentence a wrong setting.
     pub async fn open(vars: Vec<(String, String)>) -> Result<Lambda, String> {
         let settings = Settings::from_vars(vars).map_err(|wrong| wrong.join("\n"))?;
-        let config = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http_client()).load().await;
+        let config =
+            aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http_client()).load().await;
         let bedrock = Arc::new(Bedrock::new(&config, IDLE));
         let rooms = Rooms {
             model: bedrock.clone(),
@@ -76,10 +76,10 @@ pub struct Rest(pub Lambda);
 impl Function for Rest {
     fn invoke(self: Arc<Self>, event: Bytes, until: Instant) -> BoxFuture<'static, Answer> {
         Box::pin(async move {
-            match self.0.gateway.settings.role.as_str() {
-                "worker" => jobs_event::handle(&self.0.gateway, &event).await,
-                "authorizer" => authorizer::handle(&event),
-                _ => http(&self.0, &event, until).await,
+            match self.0.gateway.settings.role {
+                Role::Api => http(&self.0, &event, until).await,
+                Role::Worker => jobs_event::handle(&self.0.gateway, &event).await,
+                Role::Authorizer => authorizer::handle(&event),
             }
         })
     }
@@ -103,9 +103,4 @@ impl Function for Ws {
     fn invoke(self: Arc<Self>, event: Bytes, until: Instant) -> BoxFuture<'static, Answer> {
         Box::pin(async move { socket_event::handle(&self.0, &event, until).await })
     }
-}
-
-/// A caller whom nobody can guess, for one request.
-pub fn anonymous() -> Caller {
-    Caller(format!("anonymous:{}", new_id()))
 }

@@ -73,7 +73,9 @@ impl Connection {
 fn outcome(error: &SdkError<PostToConnectionError>) -> Push {
     if let SdkError::ServiceError(refused) = error {
         return match refused.err() {
-            PostToConnectionError::GoneException(_) | PostToConnectionError::ForbiddenException(_) => Push::Gone,
+            PostToConnectionError::GoneException(_) | PostToConnectionError::ForbiddenException(_) => {
+                Push::Gone
+            }
             PostToConnectionError::PayloadTooLargeException(_) => Push::Gone,
             PostToConnectionError::LimitExceededException(_) => Push::Later,
             _ => match refused.raw().status().as_u16() {

@@ -52,7 +52,8 @@ const MARGIN: Duration = Duration::from_secs(3);
 /// # Errors
 /// The Runtime API's, which end the process; Lambda starts another one.
 pub async fn serve(function: Arc<dyn FunctionObject>) -> Result<(), BoxError> {
-    let never = service_fn(|_: lambda_runtime::LambdaEvent<Value>| async { Ok::<Value, Infallible>(Value::Null) });
+    let never =
+        service_fn(|_: lambda_runtime::LambdaEvent<Value>| async { Ok::<Value, Infallible>(Value::Null) });
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     let client = PooledClient::builder().with_connector(connector).build();
@@ -168,7 +169,9 @@ async fn send(client: &PooledClient, context: &Context, what: &str, mut request:
     };
     match sent {
         Ok(answer) if answer.status().is_success() => {}
-        Ok(answer) => tracing::warn!(status = answer.status().as_u16(), what, "the Runtime API refused a response"),
+        Ok(answer) => {
+            tracing::warn!(status = answer.status().as_u16(), what, "the Runtime API refused a response")
+        }
         Err(error) => tracing::warn!(%error, what, "a response was not posted"),
     }
 }

@@ -20,7 +20,9 @@ pub async fn handle(lambda: &Lambda, event: &[u8], until: Instant) -> Answer {
     };
     let context = &event["requestContext"];
     let Some(id) = context["connectionId"].as_str() else {
-        return Answer::Failed("This is no WebSocket event of API Gateway: it has no connectionId.".to_owned());
+        return Answer::Failed(
+            "This is no WebSocket event of API Gateway: it has no connectionId.".to_owned(),
+        );
     };
     match context["eventType"].as_str() {
         Some("CONNECT") => Answer::Whole(connect(lambda, id, &event).await),
