@@ -55,9 +55,7 @@ pub(super) fn seen(front: &Front) -> Seen {
 fn kill(front: &Front, body: &Value) -> bool {
     let pid = body["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
     let name = body["function"].as_str();
-    let meant = front.functions().filter(|function| name.is_none_or(|name| name == function.name()));
-    // Every function is asked, so no short-circuit.
-    meant.fold(false, |any, function| function.kill(pid) || any)
+    front.kill(name, pid)
 }
 
 fn sqs(front: &Arc<Front>, asked: &Asked, body: &Value) -> Reply {

@@ -88,7 +88,7 @@ impl Emulator {
 
     /// Kills the child with this process id, or all of them. Whether there was one.
     pub fn kill(&self, pid: Option<u32>) -> bool {
-        self.front.functions().fold(false, |any, function| function.kill(pid) || any)
+        self.front.kill(None, pid)
     }
 
     /// Sends a message to the queue and gives its id.

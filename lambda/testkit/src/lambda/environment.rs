@@ -225,8 +225,10 @@ async fn watch_end(environment: Arc<Environment>, mut child: Child) {
     }
     environment.step("exited");
     // A process that ends in an invocation fails it, also where it had answered already.
-    if let Some(current) = lock(&environment.working).as_mut() {
-        current.outcome.get_or_insert("exited");
+    if let Some(current) = lock(&environment.working).as_mut()
+        && matches!(current.outcome, None | Some("stream_error"))
+    {
+        current.outcome = Some("exited");
     }
     environment.free("exited", &Failure::Gone);
     let mut inbox = environment.inbox.lock().await;

@@ -81,4 +81,11 @@ impl Front {
     pub fn functions(&self) -> impl Iterator<Item = &Arc<Function>> {
         [&self.rest, &self.ws, &self.authorizer, &self.worker].into_iter().flatten()
     }
+
+    /// Kills the children of this function, or of all; the one with this process id, or all. Whether
+    /// there was one.
+    pub fn kill(&self, name: Option<&str>, pid: Option<u32>) -> bool {
+        let meant = self.functions().filter(|function| name.is_none_or(|name| name == function.name()));
+        meant.filter(|function| function.kill(pid)).count() > 0
+    }
 }
