@@ -1,3 +1,4 @@
 //! Test support: stand-ins that speak the wire formats of the services the gateway uses.
 
 pub mod bedrock;
+pub mod lambda;

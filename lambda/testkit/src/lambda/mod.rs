@@ -1,0 +1,44 @@
+//! Lambda and API Gateway on one machine: real clients in front, real Lambda binaries behind.
+//!
+//! To a client it is a REST API's stage, a function URL and a WebSocket API's stage; to a binary it
+//! is the Runtime API, `@connections` and SQS. Idle processes are stopped, as Lambda freezes them.
+//!
+//! ```no_run
+//! # use testkit::lambda::{Emulator, Options};
+//! # async fn example() -> std::io::Result<()> {
+//! let options = Options { ws: Some("target/debug/ws".into()), ..Options::default() };
+//! let emulator = Emulator::start(options)?;
+//! let url = &emulator.urls().ws;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What is not as on AWS: signatures are not computed, only looked for; nothing is cached
+//! (authorizers are asked each time) and no rate is limited; a request waits a moment for an
+//! environment to come free before it is throttled; bandwidth is not held down.
+
+mod caller;
+mod control;
+mod emulator;
+mod environment;
+mod events;
+mod framing;
+mod front;
+mod function;
+mod knobs;
+mod moment;
+mod options;
+mod process;
+mod queue;
+mod records;
+mod registry;
+mod rest;
+mod runtime_api;
+mod session;
+mod wire;
+mod ws;
+
+pub use emulator::{Emulator, Urls};
+pub use knobs::{Knobs, Which};
+pub use options::{Limits, Options};
+pub use records::{Client, Invocation, Line, Push, Seen, Step};
