@@ -98,7 +98,7 @@ impl Emulator {
 
     /// Kills the children and waits until they are gone.
     pub async fn stop(self) {
-        self.kill(None);
+        self.front.functions().for_each(|function| function.close());
         let gone = async {
             while self.front.functions().any(|function| !function.pids().is_empty()) {
                 sleep(Duration::from_millis(2)).await;
@@ -111,6 +111,6 @@ impl Emulator {
 impl Drop for Emulator {
     fn drop(&mut self) {
         self.servers.iter().for_each(AbortHandle::abort);
-        self.kill(None);
+        self.front.functions().for_each(|function| function.close());
     }
 }

@@ -37,6 +37,7 @@ struct Working {
     id: String,
     reply: Option<oneshot::Sender<Result<Posted, Failure>>>,
     outcome: Option<&'static str>,
+    deadline: AbortHandle,
 }
 
 /// What the runtime is given.
@@ -153,14 +154,15 @@ impl Environment {
             outcome: None,
         };
         self.setup.records.note(|seen| seen.invocations.push(record));
-        *lock(&self.working) = Some(Working { id: id.clone(), reply: Some(reply), outcome: None });
-        tokio::spawn(watch_deadline(Arc::clone(self), id.clone()));
+        let deadline = tokio::spawn(watch_deadline(Arc::clone(self), id.clone())).abort_handle();
+        *lock(&self.working) = Some(Working { id: id.clone(), reply: Some(reply), outcome: None, deadline });
         Next { id, event }
     }
 
     /// Ends the current invocation, if there is one; `unposted` is its outcome where nothing was posted.
     fn free(&self, unposted: &'static str, failure: &Failure) {
         let Some(mut current) = lock(&self.working).take() else { return };
+        current.deadline.abort();
         let waiting = current.reply.take();
         let outcome = current.outcome.unwrap_or(if waiting.is_some() { unposted } else { "ok" });
         self.setup.records.invocation(&current.id, |one| {

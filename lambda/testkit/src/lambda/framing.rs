@@ -34,22 +34,31 @@ struct Prelude {
     cookies: Vec<String>,
 }
 
-/// Turns a function's stream into a client's reply, as soon as the prelude is there. `None` where
-/// the framing is not kept. The connection is cut when the function is silent for that long, or
-/// when its reply is.
-pub(super) async fn open(mut pieces: Receiver<Piece>, silence: Duration) -> Option<Reply> {
+/// Why a stream is no reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flaw {
+    /// The framing is not kept.
+    Framing,
+    /// The function was silent for too long before the end of its prelude.
+    Silence,
+}
+
+/// Turns a function's stream into a client's reply, as soon as the prelude is there. After that the
+/// connection is cut when the function is silent for too long, or its reply breaks off.
+pub(super) async fn open(mut pieces: Receiver<Piece>, silence: Duration) -> Result<Reply, Flaw> {
     let mut head = BytesMut::new();
     let end = loop {
-        let Ok(Some(Piece::Data(data))) = timeout(silence, pieces.recv()).await else { return None };
+        let piece = timeout(silence, pieces.recv()).await.map_err(|_late| Flaw::Silence)?;
+        let Some(Piece::Data(data)) = piece else { return Err(Flaw::Framing) };
         head.extend_from_slice(&data);
         if let Some(end) = head.windows(DELIMITER.len()).position(|bytes| bytes == DELIMITER) {
             break end;
         }
         if head.len() > PRELUDE {
-            return None;
+            return Err(Flaw::Framing);
         }
     };
-    let prelude: Prelude = serde_json::from_slice(&head[..end]).ok()?;
+    let prelude: Prelude = serde_json::from_slice(&head[..end]).map_err(|_| Flaw::Framing)?;
     let first = head.freeze().slice(end + DELIMITER.len()..);
     let first = (!first.is_empty()).then_some(first);
 
@@ -66,16 +75,16 @@ pub(super) async fn open(mut pieces: Receiver<Piece>, silence: Duration) -> Opti
         }
     });
     let mut reply = Response::new(StreamBody::new(frames).boxed_unsync());
-    *reply.status_mut() = StatusCode::from_u16(prelude.status_code).ok()?;
+    *reply.status_mut() = StatusCode::from_u16(prelude.status_code).map_err(|_| Flaw::Framing)?;
     for (name, value) in fields(prelude) {
         let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) else {
-            return None;
+            return Err(Flaw::Framing);
         };
         if !HOP.contains(&name.as_str()) {
             reply.headers_mut().append(name, value);
         }
     }
-    Some(reply)
+    Ok(reply)
 }
 
 fn fields(prelude: Prelude) -> Vec<(String, String)> {
@@ -101,7 +110,7 @@ mod tests {
     use bytes::Bytes;
     use tokio::sync::mpsc;
 
-    async fn opened(chunks: &[&[u8]], end: bool) -> Option<Reply> {
+    async fn opened(chunks: &[&[u8]], end: bool) -> Result<Reply, Flaw> {
         let (pieces, receiver) = mpsc::channel(16);
         for chunk in chunks {
             pieces.send(Piece::Data(Bytes::copy_from_slice(chunk))).await.unwrap();
@@ -131,7 +140,7 @@ mod tests {
     #[tokio::test]
     async fn no_prelude_is_no_reply() {
         for chunk in [&b"hello"[..], b"{\"statusCode\":200}", b"no json\0\0\0\0\0\0\0\0body", b""] {
-            assert!(opened(&[chunk], true).await.is_none());
+            assert_eq!(opened(&[chunk], true).await.err(), Some(Flaw::Framing));
         }
     }
 

@@ -84,6 +84,8 @@ pub(super) struct Function {
 
 #[derive(Debug, Default)]
 struct Pool {
+    /// No process is started or used any more.
+    closed: bool,
     all: Vec<Arc<Environment>>,
     idle: Vec<Arc<Environment>>,
 }
@@ -126,6 +128,12 @@ impl Function {
         let any = hit.peek().is_some();
         hit.for_each(|environment| environment.kill());
         any
+    }
+
+    /// Kills every process and starts no more.
+    pub fn close(&self) {
+        lock(&self.pool).closed = true;
+        self.kill(None);
     }
 
     /// An environment asks for work.
@@ -173,6 +181,9 @@ impl Function {
 
     fn free_or_new(self: &Arc<Self>) -> io::Result<Option<Arc<Environment>>> {
         let mut pool = lock(&self.pool);
+        if pool.closed {
+            return Err(io::Error::other("the emulator is being stopped"));
+        }
         if let Some(idle) = pool.idle.pop() {
             return Ok(Some(idle));
         }

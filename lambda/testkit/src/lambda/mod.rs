@@ -13,9 +13,16 @@
 //! # }
 //! ```
 //!
-//! What is not as on AWS: signatures are not computed, only looked for; nothing is cached
-//! (authorizers are asked each time) and no rate is limited; a request waits a moment for an
-//! environment to come free before it is throttled; bandwidth is not held down.
+//! What is not as on AWS:
+//! - Signatures are looked for and not computed; the access key is taken for the role's name.
+//! - Authorizers are asked each time, no rate is limited, bandwidth is not held down, children have
+//!   the whole machine, and a process that ended is replaced only for the next event.
+//! - A request waits a moment for an environment to come free before it is throttled.
+//! - A push is answered when it is queued for the client, not when it was written.
+//! - From memory of AWS, where its documents are silent: a REST event's `path` is as encoded as the
+//!   client sent it, a throttled WebSocket message is told as an internal error, control frames do
+//!   not count against idleness.
+//! - Killed with SIGKILL, the emulator leaves its stopped children behind; SIGTERM ends them.
 
 mod caller;
 mod control;

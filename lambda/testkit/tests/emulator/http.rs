@@ -71,6 +71,14 @@ async fn a_stream_that_fails_or_falls_silent_is_cut() {
         assert!(reply.into_body().collect().await.is_err());
     }
     assert_eq!(finished(&emulator, "rest").await.outcome.unwrap(), "stream_error");
+    for steps in [
+        json!([{ "sleep": 2000 }]),
+        json!([{ "stream": { "bare": true, "chunks": ["a", "b"], "gap": 2000 } }]),
+    ] {
+        let reply = ask("POST", &emulator.urls().rest, &[], script(steps)).await;
+        assert_eq!(reply.status(), 504);
+        assert_eq!(body_json(reply).await, json!({ "message": "Endpoint request timed out" }));
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,8 @@ use futures_util::{SinkExt, StreamExt};
 use testkit::lambda::{Knobs, Which};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 type Socket = WebSocketStream<TcpStream>;
@@ -143,6 +145,51 @@ async fn frames_messages_and_binaries_beyond_the_limits_close_the_connection() {
     assert_eq!(heard(&mut binary).await, "closed 1003");
     let disconnects = || emulator.seen().invocations.iter().filter(|one| one.kind == "$disconnect").count();
     until(|| (disconnects() == 2).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_message_of_several_frames_may_have_128_kb() {
+    let emulator = started(Options::default());
+    for (frames, expected) in [(4, None), (5, Some("closed 1009"))] {
+        let mut socket = open(&emulator, "", &[]).await.unwrap();
+        for number in 0..frames {
+            let kind = if number == 0 { Data::Text } else { Data::Continue };
+            let frame = Frame::message(vec![b'a'; 32 * 1024], OpCode::Data(kind), number + 1 == frames);
+            socket.send(Message::Frame(frame)).await.unwrap();
+        }
+        match expected {
+            Some(expected) => assert_eq!(heard(&mut socket).await, expected),
+            None => assert_eq!(finished(&emulator, "$default").await.outcome.unwrap(), "ok"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_marked_as_gone_is_410_to_pushes_and_open_to_its_client() {
+    let emulator = started(Options::default());
+    let mut socket = open(&emulator, "", &[]).await.unwrap();
+    let id = until(|| emulator.seen().connections.first().map(|client| client.id.clone())).await;
+    emulator.set(Knobs { gone: vec![id], ..Knobs::default() });
+    let pushing = |text: &str| script(json!([{ "post": { "statusCode": 200 } }, { "push": text }]));
+    say(&mut socket, pushing("lost")).await;
+    let refused = until(|| emulator.seen().pushes.first().cloned()).await;
+    assert_eq!((refused.status, refused.delivered), (410, false));
+    emulator.set(Knobs::default());
+    say(&mut socket, pushing("back")).await;
+    assert_eq!(heard(&mut socket).await, "back");
+}
+
+#[tokio::test]
+async fn an_open_connection_starts_no_child_of_a_stopped_emulator() {
+    let emulator = started(Options::default());
+    let mut socket = open(&emulator, "", &[]).await.unwrap();
+    let pid = emulator.seen().invocations[0].pid;
+    emulator.stop().await;
+    assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+    // The session of the open connection is still there; its message finds no function.
+    say(&mut socket, "hello").await;
+    let frame: Value = serde_json::from_str(&heard(&mut socket).await).unwrap();
+    assert_eq!(frame["message"], "Internal server error");
 }
 
 #[tokio::test]
