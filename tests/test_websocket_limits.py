@@ -1,5 +1,6 @@
 """The limits of API Gateway's WebSockets, kept on every target; and slow or rude clients."""
 
+import contextlib
 import json
 import socket as sockets
 import time
@@ -21,10 +22,16 @@ def closed(socket):
     return why.value.rcvd.code if why.value.rcvd else None
 
 
+def send_until_closed(socket, message):
+    """Sends what is too big: the gateway may close before all of it is sent."""
+    with contextlib.suppress(ConnectionClosed):
+        socket.ws.send(message)
+
+
 @pytest.mark.parametrize("size", [32 * KB + 1, 64 * KB, 100 * KB])
 def test_a_frame_over_32_kb_closes_the_connection_with_1009(target, size):
     with Socket(target) as socket:
-        socket.ws.send("x" * size)
+        send_until_closed(socket, "x" * size)
         assert closed(socket) == 1009
 
 
@@ -37,7 +44,7 @@ def test_a_frame_of_32_kb_and_a_message_of_128_kb_in_frames_pass(target):
 
 def test_a_message_over_128_kb_closes_the_connection_with_1009(target):
     with Socket(target) as socket:
-        socket.ws.send(["x" * 30 * KB] * 5)
+        send_until_closed(socket, ["x" * 30 * KB] * 5)
         assert closed(socket) == 1009
 
 

@@ -20,6 +20,7 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -90,25 +91,37 @@ async fn serve(upgraded: Upgraded, doors: Arc<Doors>, caller: Caller, closing: C
     config.read_buffer_size = 8 * 1024;
     config.write_buffer_size = 0;
     let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
-    let (sink, stream) = socket.split();
+    let (sink, mut stream) = socket.split();
     let (frames, next) = mpsc::channel(WAITING);
     let (urgent, first) = mpsc::channel(WAITING);
     let outlet = Arc::new(Frames { frames, urgent });
     let session = Session::new(doors, caller, outlet);
     let hang_up = CancellationToken::new();
     let writing = tokio::spawn(write(sink, next, first, hang_up.clone()));
-    let why = read(stream, &session, closing, &hang_up).await;
+    let why = read(&mut stream, &session, closing, &hang_up).await;
     drop(session);
     // The writer ends when the last sender is gone, or at once when the client is.
     if why.is_none() {
         hang_up.cancel();
     }
-    let _done = writing.await;
+    let sink = writing.await;
+    if let (Some(()), Ok(sink)) = (why, sink)
+        && let Ok(mut socket) = stream.reunite(sink)
+    {
+        let _late = timeout(CLOSING, drain(socket.get_mut())).await;
+    }
+}
+
+/// Reads what the client still sends and throws it away: a socket that is closed over unread bytes
+/// is reset, and the client would never read why.
+async fn drain(connection: &mut TokioIo<Upgraded>) {
+    let mut bytes = [0; 4096];
+    while matches!(connection.read(&mut bytes).await, Ok(read) if read > 0) {}
 }
 
 /// Reads texts until the client goes; replies run beside it and end with it.
 async fn read(
-    mut stream: SplitStream<Socket>,
+    stream: &mut SplitStream<Socket>,
     session: &Session,
     closing: CancellationToken,
     hang_up: &CancellationToken,
@@ -191,7 +204,7 @@ async fn write(
     mut next: mpsc::Receiver<Out>,
     mut first: mpsc::Receiver<Out>,
     hang_up: CancellationToken,
-) {
+) -> SplitSink<Socket, Message> {
     loop {
         let out = tokio::select! {
             biased;
@@ -214,4 +227,5 @@ async fn write(
     }
     // Whatever waits for room in the channels must learn that nobody writes any more.
     hang_up.cancel();
+    sink
 }
