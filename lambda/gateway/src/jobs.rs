@@ -74,7 +74,7 @@ impl Gateway {
         self.memory()?.cancel_job(caller, id).await?.ok_or_else(no_job)?;
         let job = self.job(caller, id).await?;
         // It may be running here; where it is not, its worker finds that the job is not its own any more.
-        let _not_running = self.cancel(caller, &reply_id(&job, job.attempts));
+        let _not_running = self.cancel(caller, &reply_id(&job, job.attempts)).await;
         Ok(job)
     }
 }
@@ -196,7 +196,7 @@ async fn renew(gateway: &Gateway, store: &Store, job: &Job) -> Error {
             Ok(true) => {}
             Ok(false) => {
                 // It was cancelled, here or elsewhere, or its lease had run out.
-                let _not_running = gateway.cancel(&job.caller, &reply_id(job, job.attempts));
+                let _not_running = gateway.cancel(&job.caller, &reply_id(job, job.attempts)).await;
                 return Error::new(Kind::Cancelled, "The job was taken away from this worker.");
             }
             Err(error) => tracing::warn!(job = job.id, %error, "a job's lease was not renewed"),

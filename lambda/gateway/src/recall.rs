@@ -134,14 +134,22 @@ impl Gateway {
         end
     }
 
-    /// Stops the caller's running reply of this id; it ends with `cancelled`.
+    /// Stops the caller's running reply of this id, here or in another process; it ends with
+    /// `cancelled`.
     ///
     /// # Errors
-    /// `not_found` where none runs.
-    pub fn cancel(&self, caller: &Caller, id: &str) -> Result<(), Error> {
-        let reply = self.live.find(caller, id).ok_or_else(no_reply)?;
-        reply.cancel();
-        Ok(())
+    /// `not_found` where none runs; `unavailable` where the store is down.
+    pub async fn cancel(&self, caller: &Caller, id: &str) -> Result<(), Error> {
+        if let Some(reply) = self.live.find(caller, id) {
+            reply.cancel();
+            return Ok(());
+        }
+        let store = self.rooms.store.as_ref().filter(|_| !self.rooms.single_process).ok_or_else(no_reply)?;
+        let key = ReplyKey::new(caller, id);
+        match store.load_reply(&key).await? {
+            Some(row) if row.end.is_none() => store.ask_to_cancel(&key).await,
+            _ => Err(no_reply()),
+        }
     }
 
     /// The caller's conversations, newest first.

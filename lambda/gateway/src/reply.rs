@@ -44,7 +44,8 @@ struct State {
     why: Option<Error>,
 }
 
-fn cancelled() -> Error {
+/// The error of a reply that its caller stopped.
+pub(crate) fn cancelled() -> Error {
     Error::new(Kind::Cancelled, "The caller stopped this reply.")
 }
 

@@ -8,7 +8,7 @@ use crate::gateway::Gateway;
 use crate::keep::{Done, GATHER, Keeper, Recording};
 use crate::log::{Landing, Log};
 use crate::plan::Plan;
-use crate::reply::Reply;
+use crate::reply::{Reply, cancelled};
 use crate::store::ReplyKey;
 use crate::telemetry;
 use std::collections::BTreeMap;
@@ -144,6 +144,7 @@ impl Run {
             landing = land(&log, keeper.as_ref(), &mut recording) => landing,
             error = self.reply.stopped() => Landing { outcome: Err(error), usage: None },
             () = sleep_until(self.deadline) => Landing { outcome: Err(past_deadline()), usage: None },
+            () = self.watch(keeper.as_ref()) => Landing { outcome: Err(cancelled()), usage: None },
         };
         let all = self.reply.freeze();
         // One of those who share a model call pays for it and learns its answer.
@@ -161,6 +162,21 @@ impl Run {
         let end = Box::pin(self.keep(keeper, &all, written, (end, learn.filter(|_| pays)))).await;
         drop(seat);
         end
+    }
+
+    /// Ready when another process was asked to stop this reply; never where there is no other.
+    async fn watch(&self, keeper: Option<&Arc<Keeper>>) {
+        let Some(keeper) = keeper.filter(|_| !self.gateway.rooms.single_process) else {
+            return std::future::pending().await;
+        };
+        loop {
+            sleep(LOOK).await;
+            match keeper.store.is_cancel_asked(&keeper.key).await {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(error) => tracing::debug!(request_id = self.request.id, %error, "no look for a cancel"),
+            }
+        }
     }
 
     /// The terminal of a landed flight. Where the model never said what it cost, that is estimated:
@@ -236,6 +252,9 @@ impl Run {
         }
     }
 }
+
+/// How often a reply looks whether it was cancelled in another process: within 250 ms it must know.
+const LOOK: Duration = Duration::from_millis(150);
 
 /// The terminal waits for the store this long and then goes without it.
 const KEEP_LIMIT: Duration = Duration::from_secs(8);

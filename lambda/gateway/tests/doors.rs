@@ -24,15 +24,22 @@ const SCRIPT: &str = r#"[{"match": "slow", "stall": true, "deltas": [{"text": "b
                          {"deltas": [{"text": "said "}, {"text": "so"}]}]"#;
 
 async fn doors() -> Arc<Doors> {
-    let store = Store::embedded(None, Retention::default(), Arc::new(SystemClock)).await.unwrap();
-    let store = Arc::new(store);
+    over(memory().await, true)
+}
+
+async fn memory() -> Arc<Store> {
+    Arc::new(Store::embedded(None, Retention::default(), Arc::new(SystemClock)).await.unwrap())
+}
+
+/// A gateway over this store, alone or as one of several processes.
+fn over(store: Arc<Store>, single_process: bool) -> Arc<Doors> {
     let rooms = Rooms {
         model: Arc::new(Scripted::parse(SCRIPT).unwrap()),
         embedder: Arc::new(HashedEmbedding),
         stands_in: Some("local.scripted"),
         retrieval: None,
         store: Some(store),
-        single_process: true,
+        single_process,
         lease: Duration::from_secs(5),
     };
     let gateway = Gateway::open(Settings::from_vars([]).unwrap(), rooms).unwrap();
@@ -137,6 +144,28 @@ async fn what_one_caller_owns_no_other_can_read_cancel_or_resume() {
     }
     let cancelled = http(&doors, "alice", Method::DELETE, &format!("/answers/{running}"), Value::Null).await;
     assert_eq!(cancelled.0, 200);
+}
+
+#[tokio::test]
+async fn a_reply_is_cancelled_and_resumed_from_another_process() {
+    let store = memory().await;
+    let (here, there) = (over(store.clone(), false), over(store, false));
+    let ask = json!({"action": "sendmessage", "prompt": "slow", "request_id": "r1"}).to_string();
+    let asking = {
+        let here = here.clone();
+        tokio::spawn(async move { ws(&here, "alice", &ask).await })
+    };
+    // It is known over there as soon as it is kept.
+    while http(&there, "alice", Method::GET, "/answers/r1", Value::Null).await.1["seq"] != 1 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(http(&there, "bob", Method::DELETE, "/answers/r1", Value::Null).await.0, 404);
+    assert_eq!(http(&there, "alice", Method::DELETE, "/answers/r1", Value::Null).await.0, 200);
+    let frames = asking.await.unwrap();
+    let last: Value = serde_json::from_str(frames.last().unwrap()).unwrap();
+    assert_eq!(last["error"]["code"], "cancelled");
+    let resumed = ws(&there, "alice", r#"{"action":"resume","request_id":"r1","after":0}"#).await;
+    assert!(resumed[0].contains("begun") && resumed.last().unwrap().contains("cancelled"), "{resumed:?}");
 }
 
 #[tokio::test]

@@ -42,7 +42,7 @@ pub async fn attach(doors: &Doors, caller: &Caller, fields: &mut Fields) -> Resu
 
 async fn cancel(doors: &Doors, caller: &Caller, fields: &mut Fields) -> Result<Vec<String>, Error> {
     let id = required_name(fields, "request_id")?;
-    doors.gateway.cancel(caller, &id)?;
+    doors.gateway.cancel(caller, &id).await?;
     Ok(Vec::new())
 }
 

@@ -76,7 +76,7 @@ impl Doors {
             (&Method::GET, ["jobs", id]) => jobs::show(self, &caller, id).await,
             (&Method::DELETE, ["jobs", id]) => jobs::cancel(self, &caller, id).await,
             (&Method::GET, ["answers", id]) => saved::answer(self, request, &caller, id).await,
-            (&Method::DELETE, ["answers", id]) => saved::cancel(self, &caller, id),
+            (&Method::DELETE, ["answers", id]) => saved::cancel(self, &caller, id).await,
             (&Method::GET, ["chats"]) => saved::chats(self, &caller).await,
             (&Method::GET, ["chats", id]) => saved::chat(self, &caller, id).await,
             (&Method::DELETE, ["chats", id]) => saved::delete_chat(self, &caller, id).await,

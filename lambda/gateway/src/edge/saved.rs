@@ -87,8 +87,8 @@ fn add_end(object: &mut Map<String, Value>, end: &Terminal, id: &str) {
 ///
 /// # Errors
 /// `not_found` where no reply of this id runs for this caller.
-pub fn cancel(doors: &Doors, caller: &Caller, id: &str) -> Result<Response<Body>, Error> {
-    doors.gateway.cancel(caller, id)?;
+pub async fn cancel(doors: &Doors, caller: &Caller, id: &str) -> Result<Response<Body>, Error> {
+    doors.gateway.cancel(caller, id).await?;
     Ok(json(&json!({"request_id": id, "status": "cancelled"})))
 }
 

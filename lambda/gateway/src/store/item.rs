@@ -18,6 +18,7 @@
 //! |---|---|---|
 //! | `reply#H(caller, id)` | `begin` | `fingerprint`, `owner`, `lease_until` (ms) |
 //! | | `event#first seq` | `fingerprint`, `lease_until`, `first_seq`, blob `body` ([`Piece`]) |
+//! | | `cancel` | its caller wants it to stop |
 //! | | `end` | `fingerprint`, `first_seq`, `last_seq`, blob `body` ([`Piece`]) |
 //! | `chats#H(caller)` | `chat#H(chat id)` | `chat_id`, `title`, `created_at`, `updated_at` (ms), `turns`, `deleted_at` (ms), `gone` |
 //! | `chat#H(caller, chat id)` | `turn#ms#H(request id)` | `started_at` (ms), `size` (bytes), blob `body` ([`Turn`](super::Turn)) |

@@ -102,6 +102,18 @@ impl Store {
         }
     }
 
+    /// Leaves word for whoever gives this reply, in whatever process, that its caller wants it to stop.
+    pub async fn ask_to_cancel(&self, key: &ReplyKey) -> Result<(), Error> {
+        let mut row = item::key(&key.pk(), "cancel");
+        row.insert("expires_at".to_owned(), item::n(self.expiry(self.retention.replies)));
+        self.put(row).await
+    }
+
+    /// Has the caller asked for it?
+    pub async fn is_cancel_asked(&self, key: &ReplyKey) -> Result<bool, Error> {
+        Ok(self.row(&key.pk(), "cancel").await?.is_some())
+    }
+
     /// Keeps deltas and renews the lease, in one row. A flush that is repeated from the same
     /// `first_seq`, with as many deltas or more, replaces the first.
     pub async fn flush_reply(&self, flush: Flush<'_>) -> Result<(), Error> {
