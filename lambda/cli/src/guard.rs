@@ -30,8 +30,8 @@ pub struct Guard {
 
 /// A request that may pass.
 pub struct Pass {
-    /// Whose it is.
-    pub caller: Caller,
+    /// Whose it is, or why nobody's: `unauthorized` without a key, `forbidden` with an unknown one.
+    pub caller: Result<Caller, Error>,
     /// The origin to allow in the reply, where a page of an allowed one asks.
     pub origin: Option<HeaderValue>,
 }
@@ -60,14 +60,14 @@ impl Guard {
         })
     }
 
-    /// Checks a request's head.
+    /// Checks a request's head. A page that may call may also read why its key was refused.
     ///
     /// # Errors
-    /// `forbidden` for a foreign host, a foreign origin or an unknown key; `unauthorized` without one.
+    /// `forbidden` for a foreign host or a foreign origin.
     pub fn check(&self, head: &Parts) -> Result<Pass, Error> {
         let host = self.check_host(head)?;
         let origin = self.check_origin(&head.headers, &host)?;
-        Ok(Pass { caller: self.caller(head)?, origin })
+        Ok(Pass { caller: self.caller(head), origin })
     }
 
     fn check_host(&self, head: &Parts) -> Result<Authority, Error> {
@@ -229,7 +229,7 @@ mod tests {
     }
 
     fn kind(guard: &Guard, headers: &[(&str, &str)]) -> Option<Kind> {
-        guard.check(&head(headers)).err().map(|error| error.kind)
+        guard.check(&head(headers)).and_then(|pass| pass.caller).err().map(|error| error.kind)
     }
 
     #[test]
@@ -272,7 +272,7 @@ mod tests {
         let mut upgrade = head(&[host, ("upgrade", "websocket")]);
         upgrade.method = Method::GET;
         upgrade.uri = "/health".parse().unwrap();
-        assert!(guard.check(&upgrade).is_err(), "a WebSocket needs a key on every path");
+        assert!(guard.check(&upgrade).ok().unwrap().caller.is_err(), "a WebSocket needs a key on every path");
         assert_eq!(kind(&guard, &[host, ("x-api-key", "secret-3")]), Some(Kind::Forbidden));
         let protocols = format!("llm-gateway, llm-gateway.key.{}", URL_SAFE_NO_PAD.encode("secret-2"));
         for (header, caller) in [
@@ -281,7 +281,7 @@ mod tests {
             (("sec-websocket-protocol", protocols.as_str()), "bob"),
         ] {
             let pass = guard.check(&head(&[host, header])).ok().unwrap();
-            assert_eq!(pass.caller.0, caller);
+            assert_eq!(pass.caller.unwrap().0, caller);
         }
     }
 

@@ -17,6 +17,7 @@ use gateway::queue::local::LocalQueue;
 use gateway::retrieval::bm25::LocalIndex;
 use gateway::store::{Retention, Store, SystemClock};
 use gateway::telemetry;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +44,7 @@ pub async fn serve(options: Box<ServeOptions>) -> Result<(), String> {
     let settings = Settings::from_vars(std::env::vars()).map_err(|wrong| wrong.join("\n"))?;
     let mut origins = options.allow_origin.clone();
     origins.extend(settings.allowed_origins.iter().cloned());
+    refuse_aws_parts(&settings)?;
     let guard = Guard::new(options.host, &options.allow_host, &origins, &options.api_key)?;
     let address = (options.host, options.port);
     let listening = TcpListener::bind(address).await;
@@ -65,20 +67,40 @@ pub async fn serve(options: Box<ServeOptions>) -> Result<(), String> {
     // Before anyone is told that it listens: a signal that comes while its handler is being set up
     // is lost.
     let told_to_stop = signals()?;
-    greet(&bound.to_string(), &gateway);
+    greet(&reachable(bound, &options), options.api_key.first(), &gateway);
 
     told_to_stop.await;
     stop.cancel();
     let _accepted = accepting.await;
-    if let Some(queue) = queue {
+    if let Some(queue) = &queue {
         queue.close();
     }
     gateway.live.close(PATIENCE).await;
+    if let Some(queue) = &queue {
+        // Jobs that were stopped go back to their rows, for the next start.
+        let _late = tokio::time::timeout(Duration::from_secs(1), queue.closed()).await;
+    }
     server.closing.cancel();
     server.tasks.close();
     // Connections that do not close by themselves end with the process.
     let _late = tokio::time::timeout(Duration::from_secs(1), server.tasks.wait()).await;
     Ok(())
+}
+
+/// Settings of a deployed stack that this command has no part for must not be passed over in silence.
+fn refuse_aws_parts(settings: &Settings) -> Result<(), String> {
+    if settings.tables.is_some() {
+        return Err("ANSWERS_TABLE and STATE_TABLE are read by the Lambda functions; this command keeps \
+                    everything under --data. Unset them."
+            .to_owned());
+    }
+    match &settings.opensearch {
+        Some(_) => {
+            Err("OPENSEARCH_DOMAIN_ENDPOINT is not offered yet; this command searches --documents. Unset it."
+                .to_owned())
+        }
+        None => Ok(()),
+    }
 }
 
 /// The rooms as the options say, and the doors over them.
@@ -193,16 +215,27 @@ async fn sweep(store: Arc<Store>) {
     }
 }
 
-fn greet(address: &str, gateway: &Gateway) {
+/// The address as a client on this machine, or of the first allowed name, would write it.
+fn reachable(bound: SocketAddr, options: &ServeOptions) -> String {
+    match options.allow_host.first() {
+        Some(host) if !bound.ip().is_loopback() => format!("{host}:{}", bound.port()),
+        _ if bound.ip().is_unspecified() => format!("127.0.0.1:{}", bound.port()),
+        _ => bound.to_string(),
+    }
+}
+
+fn greet(address: &str, key: Option<&String>, gateway: &Gateway) {
     let menu = gateway.menu();
     let shown = menu.default_id();
+    // The key itself is not printed: it would stand in every log of this terminal.
+    let name = key.and_then(|pair| pair.split_once('=')).map(|(name, _)| name);
+    let header =
+        name.map(|name| format!(" -H \"x-api-key: $KEY_OF_{}\"", name.to_uppercase())).unwrap_or_default();
+    let question = "What does the answer cache do?";
     say(&format!("listening on http://{address}"));
-    say(&format!(
-        "  curl -s http://{address}/{shown} -d '{{\"prompt\":\"What does the answer cache do?\"}}'"
-    ));
-    say(&format!(
-        "  npx -y wscat@6.1.0 -c ws://{address} -x '{{\"action\":\"sendmessage\",\"prompt\":\"What does the answer cache do?\"}}' -w 2"
-    ));
+    say(&format!("  curl -s{header} http://{address}/{shown} -d '{{\"prompt\":\"{question}\"}}'"));
+    let message = format!("{{\"action\":\"sendmessage\",\"prompt\":\"{question}\"}}");
+    say(&format!("  npx -y wscat@6.1.0{header} -c ws://{address} -x '{message}' -w 2"));
 }
 
 /// Ready at the first SIGINT or SIGTERM from now on.

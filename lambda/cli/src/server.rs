@@ -3,6 +3,7 @@
 use crate::guard::{Guard, Pass, is_upgrade};
 use crate::websocket;
 use bytes::{Bytes, BytesMut};
+use gateway::chat::{Caller, new_id};
 use gateway::edge::body::{Body, failed};
 use gateway::edge::{BODY_LIMIT, Doors};
 use gateway::error::{Error, Kind};
@@ -108,11 +109,23 @@ impl Server {
         let (head, body) = request.into_parts();
         let pass = match self.guard.check(&head) {
             Ok(pass) => pass,
-            Err(error) => return failed(&error, None),
+            Err(error) => return failed(&error, Some(&new_id())),
         };
         let Pass { caller, origin } = pass;
         let preflight = head.method == Method::OPTIONS;
-        let mut response = if preflight {
+        let mut response = match caller {
+            Ok(caller) => self.answer(Request::from_parts(head, body), caller).await,
+            Err(error) => failed(&error, Some(&new_id())),
+        };
+        if let Some(origin) = origin {
+            allow(response.headers_mut(), origin, preflight);
+        }
+        response
+    }
+
+    async fn answer(&self, request: Request<Incoming>, caller: Caller) -> Response<Body> {
+        let (head, body) = request.into_parts();
+        if head.method == Method::OPTIONS {
             no_content()
         } else if is_upgrade(&head.headers) {
             websocket::upgrade(self, Request::from_parts(head, body), caller)
@@ -122,13 +135,9 @@ impl Server {
             match read(body).await {
                 // Boxed: hyper keeps room for this future as long as a connection is open.
                 Ok(bytes) => Box::pin(self.doors.http(Request::from_parts(head, bytes), caller)).await,
-                Err(error) => failed(&error, None),
+                Err(error) => failed(&error, Some(&new_id())),
             }
-        };
-        if let Some(origin) = origin {
-            allow(response.headers_mut(), origin, preflight);
         }
-        response
     }
 }
 

@@ -39,6 +39,8 @@ pub struct Settings {
     pub caller_session: bool,
     /// `ANSWERS_TABLE` and `STATE_TABLE`: the store's two DynamoDB tables.
     pub tables: Option<(String, String)>,
+    /// `OPENSEARCH_DOMAIN_ENDPOINT`: where retrieval searches.
+    pub opensearch: Option<String>,
     /// `CALLBACK_URL`: the WebSocket API's `https://…/stage`, where frames are pushed to.
     pub callback_url: Option<String>,
     /// `ROLE`: what the `rest` function is.
@@ -77,6 +79,7 @@ struct Raw {
     caller_session: Option<String>,
     answers_table: Option<String>,
     state_table: Option<String>,
+    opensearch_domain_endpoint: Option<String>,
     callback_url: Option<String>,
     role: Option<String>,
     aws_lambda_function_name: Option<String>,
@@ -122,6 +125,7 @@ impl Settings {
             jobs_concurrency: wrong.number("JOBS_CONCURRENCY", raw.jobs_concurrency, 10, 1..=1_000),
             caller_session: wrong.choice("CALLER_SESSION", raw.caller_session, ["false", "true"]),
             tables: wrong.tables(raw.answers_table, raw.state_table),
+            opensearch: raw.opensearch_domain_endpoint,
             callback_url: raw.callback_url,
             role: wrong.role(raw.role),
         };

@@ -10,22 +10,26 @@ use crate::store::{AnswerKeys, StoredAnswer, Turn};
 use tokio::time::timeout;
 
 impl Gateway {
-    /// The caller's earlier turns of this conversation. A store that is down is a gap, not an error.
-    pub(crate) async fn history(&self, request: &Request, plan: &Plan) -> Vec<Turn> {
+    /// The caller's earlier turns of this conversation; `None` where the store is down and nobody knows.
+    pub(crate) async fn history(&self, request: &Request, plan: &Plan) -> Option<Vec<Turn>> {
         let (Some(store), Some(chat_id), true) = (&self.rooms.store, &request.chat_id, request.keep_chat)
         else {
-            return Vec::new();
+            return Some(Vec::new());
         };
-        let bytes = usize::try_from(plan.room() * 4).unwrap_or(usize::MAX);
+        // Far more bytes than tokens: what fits is for `Plan::ask` to say, by tokens.
+        let bytes = usize::try_from(plan.room() * 12).unwrap_or(usize::MAX);
         let turns = store.turns(&request.caller, chat_id, bytes).await;
-        turns.unwrap_or_else(|error| {
-            self.store_failed(&request.id, &error);
-            Vec::new()
-        })
+        turns.inspect_err(|error| self.store_failed(&request.id, error)).ok()
     }
 
-    pub(crate) fn cache_key(&self, request: &Request, plan: &Plan, history: &[Turn]) -> Option<String> {
-        if !self.settings.answer_cache || !history.is_empty() {
+    pub(crate) fn cache_key(
+        &self,
+        request: &Request,
+        plan: &Plan,
+        history: Option<&[Turn]>,
+    ) -> Option<String> {
+        let first = history.is_some_and(<[Turn]>::is_empty);
+        if !self.settings.answer_cache || !first {
             return None;
         }
         let scope = (!self.settings.cache_shared).then_some(request.caller.0.as_str());
@@ -45,11 +49,12 @@ impl Gateway {
         &self,
         request: &Request,
         key: Option<&str>,
-        history: &[Turn],
+        history: Option<&[Turn]>,
     ) -> (Option<StoredAnswer>, CacheOutcome) {
         let Some(store) = self.rooms.store.as_ref().filter(|_| self.settings.answer_cache) else {
             return (None, CacheOutcome::Off);
         };
+        let Some(history) = history else { return (None, CacheOutcome::Off) };
         if request.cache.invalidate || !history.is_empty() {
             return (None, CacheOutcome::Bypass);
         }

@@ -98,6 +98,9 @@ enum Try {
 
 async fn work(gateway: &Arc<Gateway>, caller: &Caller, id: &str) -> Result<Worked, Error> {
     let store = gateway.memory()?;
+    if gateway.live.is_full(caller, gateway.settings.max_running_per_caller) {
+        return Ok(Worked::Again(BUSY));
+    }
     let Some(job) = store.claim_job(caller, id, gateway.rooms.lease).await? else {
         return Ok(Worked::Done);
     };

@@ -71,6 +71,13 @@ impl Live {
         lock(&self.state).replies.get(caller)?.get(id).cloned()
     }
 
+    /// Would a new reply of this caller be refused?
+    pub fn is_full(&self, caller: &Caller, cap: Option<usize>) -> bool {
+        let state = lock(&self.state);
+        let running = state.replies.get(caller).map_or(0, HashMap::len);
+        state.closed || cap.is_some_and(|cap| running >= cap)
+    }
+
     /// Is nothing taken in any more?
     pub fn is_closed(&self) -> bool {
         lock(&self.state).closed

@@ -45,7 +45,9 @@ impl Plan {
         check_abilities(&choice, request)?;
         let mut sampling = request.sampling.clone();
         sampling.max_tokens = sampling.max_tokens.or(Some(settings.default_max_tokens));
-        sampling.temperature = sampling.temperature.or(settings.default_temp);
+        // The default must not push out what the caller chose.
+        let either = choice.entry.abilities.temperature_or_top_p && sampling.top_p.is_some();
+        sampling.temperature = sampling.temperature.or(settings.default_temp.filter(|_| !either));
         // What the caller never sent is left out silently.
         let (_, dropped) = choice.entry.fit(request.sampling.clone());
         let (sampling, _) = choice.entry.fit(sampling);
@@ -79,12 +81,16 @@ impl Plan {
         let question = request.question().to_owned();
         let mut own = request.messages.clone();
         let mut sources = Vec::new();
+        let before: u64 = own.iter().map(message_tokens).sum();
         if !passages.is_empty() {
-            let (framed, used) = framing::frame(&question, &passages, PASSAGE_TOKENS);
+            let left = usize::try_from(self.room().saturating_sub(self.tokens)).unwrap_or(usize::MAX);
+            let (framed, used) = framing::frame(&question, &passages, PASSAGE_TOKENS.min(left));
             sources = used;
             replace_question(&mut own, framed);
         }
-        let left = self.room().saturating_sub(own.iter().map(message_tokens).sum());
+        // System instruction and tools are in `tokens`; passages have come since.
+        let framed = own.iter().map(message_tokens).sum::<u64>().saturating_sub(before);
+        let left = self.room().saturating_sub(self.tokens + framed);
         let kept = fit(history, left);
         let mut messages: Vec<Message> = kept.iter().flat_map(turn_messages).collect();
         let stored_messages = messages.len();

@@ -129,7 +129,7 @@ impl Reply {
         let mut timings: Vec<_> = state.started.iter().flat_map(|started| started.timings.clone()).collect();
         if let Some(first) = state.log.as_ref().and_then(|log| log.first()) {
             let before: f64 = timings.iter().map(|(_, ms)| ms).sum();
-            timings.push(("model", ms(self.born, first) - before));
+            timings.push(("model", (ms(self.born, first) - before).max(0.0)));
         }
         timings.push(("total", ms(self.born, Instant::now())));
         timings
@@ -226,6 +226,8 @@ pub struct Whole {
     pub started: Option<Arc<Started>>,
     /// All its text.
     pub text: String,
+    /// The model had begun to answer, be it with something that is no text.
+    pub began: bool,
     /// Its terminal.
     pub end: Terminal,
 }
@@ -237,16 +239,23 @@ pub async fn collect(mut reader: Reader) -> Whole {
     reply.ended().await;
     let mut started = None;
     let mut text = String::new();
+    let mut began = false;
     loop {
         match reader.next().await {
             Some(Event::Started(known)) => started = Some(known),
             Some(Event::Deltas { deltas, .. }) => {
-                deltas.iter().for_each(|delta| text.push_str(delta.as_text()))
+                began = true;
+                deltas.iter().for_each(|delta| text.push_str(delta.as_text()));
             }
-            Some(Event::End(end)) => return Whole { started, text, end },
+            Some(Event::End(end)) => return Whole { started, text, began, end },
             None => {
                 let error = Error::internal("a reply without a terminal");
-                return Whole { started, text, end: Terminal::Failed { error, usage: Default::default() } };
+                return Whole {
+                    started,
+                    text,
+                    began,
+                    end: Terminal::Failed { error, usage: Default::default() },
+                };
             }
         }
     }

@@ -100,11 +100,11 @@ impl Run {
         let (gateway, request) = (&self.gateway, &self.request);
         let mut stages = Stages::new();
         let history = gateway.history(request, &self.plan).await;
-        let newest = history.last().map_or(0, |turn| turn.at_ms);
+        let newest = history.iter().flatten().last().map_or(0, |turn| turn.at_ms);
         stages.mark("history");
 
-        let key = gateway.cache_key(request, &self.plan, &history);
-        let (known, cache) = gateway.asked_before(request, key.as_deref(), &history).await;
+        let key = gateway.cache_key(request, &self.plan, history.as_deref());
+        let (known, cache) = gateway.asked_before(request, key.as_deref(), history.as_deref()).await;
         stages.mark("cache");
         let mut started = self.started(cache);
         if let Some(known) = known {
@@ -119,7 +119,9 @@ impl Run {
         let passages = gateway.search(request).await;
         stages.mark("retrieval");
         started.retrieval_unavailable = passages.is_none();
-        let asking = self.plan.ask(request, &history, passages.unwrap_or_default());
+        // An answer that had to do without passages is neither shared nor learned.
+        let key = key.filter(|_| passages.is_some());
+        let asking = self.plan.ask(request, &history.unwrap_or_default(), passages.unwrap_or_default());
         started.sources = asking.sources;
 
         let departure = || Departure { model: gateway.rooms.model.clone(), ask: asking.ask };
@@ -149,13 +151,17 @@ impl Run {
         let all = self.reply.freeze();
         // One of those who share a model call pays for it and learns its answer.
         let pays = seat.as_ref().is_some_and(|seat| seat.pays());
-        if landing.outcome.is_err() {
+        let stopped = landing.outcome.is_err();
+        if stopped {
             // The seat is given up at once: if it was the last, the model stops now. A whole answer
             // keeps its seat until it is stored, for identical questions that come meanwhile.
             seat = None;
         }
+        // Who was told to stop is not kept waiting by a store that hangs; what may be written twice
+        // then is read once.
+        let patience = if stopped { STOP_LIMIT } else { KEEP_LIMIT };
         let written = match recording {
-            Some(recording) => Some(recording.stop().await),
+            Some(recording) => Some(timeout(patience, recording.stop()).await.unwrap_or(0)),
             None => None,
         };
         let end = self.terminal(landing, &all, pays);
@@ -212,7 +218,8 @@ impl Run {
             _ => None,
         };
         let done = Done { request: &self.request, all, written, end: &end, learned };
-        let kept = match timeout(KEEP_LIMIT, keeper.finish(done)).await {
+        let patience = if matches!(end, Terminal::Failed { .. }) { STOP_LIMIT } else { KEEP_LIMIT };
+        let kept = match timeout(patience, keeper.finish(done)).await {
             Ok(kept) => kept,
             Err(_) => Err(Error::internal("the store took too long to keep a reply")),
         };
@@ -258,6 +265,9 @@ const LOOK: Duration = Duration::from_millis(150);
 
 /// The terminal waits for the store this long and then goes without it.
 const KEEP_LIMIT: Duration = Duration::from_secs(8);
+
+/// A terminal that is an error waits this long.
+const STOP_LIMIT: Duration = Duration::from_millis(1500);
 
 /// Waits for the landing. Most short answers land before the first gathering: they are written once,
 /// at their end, and `recording` stays empty.

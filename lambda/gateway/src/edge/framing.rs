@@ -20,21 +20,18 @@ pub fn parse(prompt: &str) -> Option<Framed> {
     // Clients forget the two line breaks before the first turn.
     let starts_bare = prompt.trim_start().starts_with("Human:");
     let text = if starts_bare { format!("\n\n{}", prompt.trim_start()) } else { prompt.to_owned() };
-    let first = text.find(HUMAN)?;
+    let marks = marks(&text);
+    let (first, _, _) = *marks.iter().find(|(_, role, _)| *role == Role::User)?;
+    let turns = marks.iter().filter(|(at, _, _)| *at >= first);
+    let ends = turns.clone().skip(1).map(|(at, _, _)| *at).chain(std::iter::once(text.len()));
     let mut messages: Vec<Message> = Vec::new();
-    let mut rest = &text[first..];
     let mut last = Role::User;
-    while !rest.is_empty() {
-        let (role, mark) =
-            if rest.starts_with(HUMAN) { (Role::User, HUMAN) } else { (Role::Assistant, ASSISTANT) };
-        let body = &rest[mark.len()..];
-        let end = [HUMAN, ASSISTANT].iter().filter_map(|mark| body.find(mark)).min().unwrap_or(body.len());
-        let said = body[..end].trim();
+    for ((_, role, begin), end) in turns.zip(ends) {
+        let said = text[*begin..end].trim();
         if !said.is_empty() {
-            messages.push(Message::text(role, said));
+            messages.push(Message::text(*role, said));
         }
-        last = role;
-        rest = &body[end..];
+        last = *role;
     }
     let asked = messages.iter().any(|message| message.role == Role::User);
     if last != Role::Assistant || !asked {
@@ -42,6 +39,19 @@ pub fn parse(prompt: &str) -> Option<Framed> {
     }
     let system = text[..first].trim();
     Some(Framed { system: (!system.is_empty()).then(|| system.to_owned()), messages })
+}
+
+/// Where each mark stands, whose it is, and where what was said begins; in one pass, because a
+/// hostile prompt may consist of nothing else.
+fn marks(text: &str) -> Vec<(usize, Role, usize)> {
+    let of = |role: Role, mark: &'static str| {
+        let name = mark.trim_start();
+        let found = text.match_indices(name).filter(|(at, _)| text[..*at].ends_with("\n\n"));
+        found.map(move |(at, _)| (at - 2, role, at + name.len()))
+    };
+    let mut marks: Vec<_> = of(Role::User, HUMAN).chain(of(Role::Assistant, ASSISTANT)).collect();
+    marks.sort_by_key(|(at, _, _)| *at);
+    marks
 }
 
 #[cfg(test)]
@@ -67,6 +77,18 @@ mod tests {
             &[(User, "a"), (Assistant, "b"), (User, "c")],
         );
         check("\n\nHuman: a\n\nAssistant: It is", None, &[(User, "a"), (Assistant, "It is")]);
+    }
+
+    #[test]
+    fn three_line_breaks_before_a_turn_are_a_mark_too() {
+        check("Human: a\n\n\nAssistant:", None, &[(Role::User, "a")]);
+        check("Human: a\n\n\n\nAssistant:", None, &[(Role::User, "a")]);
+    }
+
+    #[test]
+    fn a_prompt_of_nothing_but_marks_is_read_in_one_pass() {
+        let marks = HUMAN.repeat(600_000);
+        assert_eq!(parse(&marks), None);
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub mod socket;
 pub mod stream;
 pub mod voice;
 
-use crate::chat::{Caller, Request as ChatRequest};
+use crate::chat::{Caller, Request as ChatRequest, new_id};
 use crate::error::{Error, Kind};
 use crate::gateway::Gateway;
 use crate::queue::Queue;
@@ -51,7 +51,7 @@ impl Doors {
     /// Answers one HTTP request of this caller. Errors come in the doors' own format.
     pub async fn http(&self, request: Request<Bytes>, caller: Caller) -> Response<Body> {
         let done = self.route(&request, caller).await;
-        done.unwrap_or_else(|error| failed(&error, None))
+        done.unwrap_or_else(|error| failed(&error, Some(&new_id())))
     }
 
     /// Answers a request within the time that there is.

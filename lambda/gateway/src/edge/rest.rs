@@ -1,12 +1,12 @@
 //! Door 1, `prompt` over REST: `POST /{modelId}`, answered whole or as server-sent events.
 
 use super::Doors;
-use super::body::{Body, describe, json};
+use super::body::{Body, describe, json, put};
 use super::fields::Fields;
 use super::prompt;
 use super::sendmessage::{PromptVoice, add_started};
 use super::stream::{SSE, failed_whole, respond};
-use crate::chat::{CacheOutcome, Caller, SILENT_LIMIT, Terminal};
+use crate::chat::{CacheOutcome, Caller, SILENT_LIMIT, Terminal, new_id};
 use crate::error::Error;
 use crate::model::catalog::LegacyShape;
 use crate::reply::{Whole, collect};
@@ -26,11 +26,12 @@ pub async fn handle(
 ) -> Result<Response<Body>, Error> {
     let mut fields = Fields::parse(body)?;
     let stream = fields.flag("stream")?;
+    if doors.gateway.is_embedding(model) {
+        // The text as it is: no turns are looked for in what is to become a vector.
+        return embed(doors, &caller, model, &fields.required("prompt")?).await;
+    }
     let mut request = prompt::read(fields, caller, "prompt")?;
     request.model = Some(model.to_owned());
-    if doors.gateway.is_embedding(model) {
-        return embed(doors, &request.caller, model, request.question()).await;
-    }
     if !stream {
         request.time_limit = SILENT_LIMIT;
     }
@@ -76,5 +77,8 @@ fn whole_reply(whole: &Whole, shape: Option<LegacyShape>) -> Value {
 
 async fn embed(doors: &Doors, caller: &Caller, model: &str, text: &str) -> Result<Response<Body>, Error> {
     let embedding = doors.gateway.embed(caller, model, text).await?;
-    Ok(json(&json!({"embedding": embedding.vector, "inputTextTokenCount": embedding.input_tokens})))
+    let mut response =
+        json(&json!({"embedding": embedding.vector, "inputTextTokenCount": embedding.input_tokens}));
+    put(response.headers_mut(), "x-request-id", &new_id());
+    Ok(response)
 }

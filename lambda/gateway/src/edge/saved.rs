@@ -32,15 +32,16 @@ pub async fn answer(
     if accept.is_some_and(|accept| accept.contains("application/json")) {
         return Ok(json(&status(&reply)));
     }
-    let reader = reply.read(after);
+    let reader = reply.read(after).stop_on_drop(doors.gateway.settings.stop_on_disconnect);
     Ok(respond(reader, PromptVoice::each_delta(&reply.id).resumed(after), SSE).await)
 }
 
 fn after(query: &str) -> Result<u64, Error> {
+    // A reply has far fewer deltas than 32 bits can count.
     let value = query.split('&').find_map(|pair| pair.strip_prefix("after="));
     let wrong =
         |_| Error::invalid("after", "`after` must be the `seq` of the last frame received, a whole number.");
-    value.map_or(Ok(0), |value| value.parse().map_err(wrong))
+    value.map_or(Ok(0), |value| value.parse::<u32>().map(u64::from).map_err(wrong))
 }
 
 /// Where a reply stands now.

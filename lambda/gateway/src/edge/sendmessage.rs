@@ -3,7 +3,7 @@
 
 use super::fields::Fields;
 use super::prompt;
-use super::voice::{Voice, error_line, error_object, pack};
+use super::voice::{FRAME_LIMIT, Voice, error_line, error_object, pack};
 use crate::chat::{CacheOutcome, Caller, Delta, Event, Request, Started, Terminal};
 use crate::error::Error;
 use serde::Serialize;
@@ -85,7 +85,14 @@ impl PromptVoice {
             chunks.iter().map(|chunk| self.frame(&chunk.text, chunk.seq, true).text()).collect();
         let mut last = self.frame(&rest, self.seq, false).object();
         add_terminal(&mut last, end, self.started.as_deref(), &self.request_id);
-        frames.push(Value::Object(last).to_string());
+        let mut text = Value::Object(last.clone()).to_string();
+        if text.len() > FRAME_LIMIT && !rest.is_empty() {
+            // Sources and all together are too much: the text goes before them.
+            frames.push(self.frame(&rest, self.seq, true).text());
+            last.insert("completion".into(), "".into());
+            text = Value::Object(last).to_string();
+        }
+        frames.push(text);
         frames
     }
 }

@@ -138,14 +138,14 @@ impl Session {
         let named = fields.peek_name("request_id");
         match control::attach(&self.doors, &self.caller, fields).await {
             Ok(reader) => {
+                let Ok(slot) = self.running.clone().try_acquire_owned() else {
+                    return self.tell(control::failed("resume", named.as_deref(), &full())).await;
+                };
                 let voice = PromptVoice::new(&reader.reply().id).resumed(reader.seq());
-                self.run(reader, voice).await
+                let stop = self.doors.gateway.settings.stop_on_disconnect;
+                Some(self.pump(reader.stop_on_drop(stop), voice, slot))
             }
-            Err(error) => {
-                let frame = control::failed("resume", named.as_deref(), &error);
-                self.outlet.send(frame).await.ok()?;
-                None
-            }
+            Err(error) => self.tell(control::failed("resume", named.as_deref(), &error)).await,
         }
     }
 
@@ -167,13 +167,6 @@ impl Session {
                 Some(self.pump(reply.read(0).stop_on_drop(stop), voice, slot))
             }
             Err(error) => self.fail(error, &mut voice).await,
-        }
-    }
-
-    async fn run(&self, reader: Reader, mut voice: impl Voice + 'static) -> Option<Going> {
-        match self.running.clone().try_acquire_owned() {
-            Ok(slot) => Some(self.pump(reader, voice, slot)),
-            Err(_) => self.fail(full(), &mut voice).await,
         }
     }
 
@@ -201,7 +194,11 @@ impl Session {
 
     /// An error of no door's.
     async fn refuse(&self, error: &Error) -> Option<Going> {
-        let frame = json!({"error": error_object(error, None)}).to_string();
+        self.tell(json!({"error": error_object(error, None)}).to_string()).await
+    }
+
+    /// One frame, and nothing that goes on.
+    async fn tell(&self, frame: String) -> Option<Going> {
         self.outlet.send(frame).await.ok()?;
         None
     }

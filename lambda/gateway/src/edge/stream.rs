@@ -18,7 +18,7 @@ pub fn failed_whole(whole: &Whole, request_id: &str) -> Option<Response<Body>> {
     let Terminal::Failed { error, usage } = &whole.end else {
         return None;
     };
-    if whole.text.is_empty() {
+    if !whole.began {
         return Some(failed(error, Some(request_id)));
     }
     let mut response =
@@ -76,7 +76,8 @@ pub async fn respond(reader: Reader, voice: impl Voice + 'static, format: Format
             None => next.await,
         };
         match step {
-            Some(Event::End(Terminal::Failed { error, .. })) => {
+            // Once the model has begun, the end belongs to the stream: a status would have it asked again.
+            Some(Event::End(Terminal::Failed { error, .. })) if flow.reader.seq() == 0 => {
                 return failed(&error, Some(&flow.reader.reply().id));
             }
             Some(step) => flow.take(step),

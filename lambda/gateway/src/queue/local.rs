@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// Ids that wait in memory at most; more jobs than that are found by the next look at the rows.
 const WAITING: usize = 10_000;
@@ -34,6 +35,7 @@ pub struct LocalQueue {
     /// Rings when a job is open that is not in memory.
     missed: Notify,
     closing: CancellationToken,
+    tasks: TaskTracker,
 }
 
 impl LocalQueue {
@@ -41,29 +43,40 @@ impl LocalQueue {
     pub fn start(worker: Arc<dyn Worker>, concurrency: usize) -> Arc<LocalQueue> {
         let (waiting, jobs) = mpsc::channel(WAITING);
         let (known, closing) = (Mutex::default(), CancellationToken::new());
-        let queue = Arc::new(LocalQueue { worker, waiting, known, missed: Notify::new(), closing });
+        let queue = Arc::new(LocalQueue {
+            worker,
+            waiting,
+            known,
+            missed: Notify::new(),
+            closing,
+            tasks: TaskTracker::new(),
+        });
         tokio::spawn(queue.clone().find());
         tokio::spawn(queue.clone().take(jobs, concurrency));
         queue
     }
 
-    fn put(&self, job: Id) {
-        if lock(&self.known).insert(job.clone()) && self.waiting.try_send(job.clone()).is_err() {
+    /// Lets a job wait, unless it does already; says whether it was new.
+    fn put(&self, job: Id) -> bool {
+        let new = lock(&self.known).insert(job.clone());
+        if new && self.waiting.try_send(job.clone()).is_err() {
             // A full queue refuses nothing: the row is there and is found.
             lock(&self.known).remove(&job);
             self.missed.notify_one();
         }
+        new
     }
 
     /// Finds jobs in the rows: at the start, while some are open, and from time to time.
     async fn find(self: Arc<LocalQueue>) {
         loop {
             let wait = match self.worker.open().await {
-                Ok(jobs) if jobs.is_empty() => SELDOM,
-                Ok(jobs) => {
-                    jobs.into_iter().for_each(|job| self.put(job));
-                    SOON
-                }
+                // Jobs that wait or run here need no second look; others may be under the lease of a
+                // process that was killed.
+                Ok(jobs) => match jobs.into_iter().filter(|job| self.put(job.clone())).count() {
+                    0 => SELDOM,
+                    _ => SOON,
+                },
                 Err(error) => {
                     tracing::warn!(%error, "jobs cannot be listed");
                     SOON
@@ -86,7 +99,7 @@ impl LocalQueue {
                 () = self.closing.cancelled() => return,
             };
             let queue = self.clone();
-            tokio::spawn(async move {
+            self.tasks.spawn(async move {
                 let worked = queue.worker.work(&job.0, &job.1).await;
                 drop(slot);
                 queue.worked(job, worked).await;
@@ -98,9 +111,13 @@ impl LocalQueue {
         match worked {
             Ok(Worked::Done) => {}
             Ok(Worked::Again(wait)) => {
-                sleep(wait).await;
+                tokio::select! {
+                    () = sleep(wait) => {}
+                    () = self.closing.cancelled() => return,
+                }
                 lock(&self.known).remove(&job);
-                return self.put(job);
+                self.put(job);
+                return;
             }
             Err(error) => {
                 tracing::warn!(job = job.1, %error, "a job was not worked off");
@@ -113,11 +130,16 @@ impl LocalQueue {
 
 impl Queue for LocalQueue {
     fn enqueue<'a>(&'a self, caller: &'a Caller, id: &'a str) -> BoxFuture<'a, Result<(), Error>> {
-        self.put((caller.clone(), id.to_owned()));
+        let _waits_already = self.put((caller.clone(), id.to_owned()));
         Box::pin(async { Ok(()) })
     }
 
     fn close(&self) {
         self.closing.cancel();
+        self.tasks.close();
+    }
+
+    fn closed(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.tasks.wait())
     }
 }

@@ -15,6 +15,9 @@ pub trait Queue: Send + Sync {
 
     /// Delivers nothing any more.
     fn close(&self);
+
+    /// Ready when nothing that was delivered is worked on any more, once it is closed.
+    fn closed(&self) -> BoxFuture<'_, ()>;
 }
 
 /// What became of a delivery.

@@ -79,7 +79,7 @@ pub(super) enum HeadChange {
 }
 
 impl Store {
-    /// The newest turns that fit into `max_bytes` of JSON, oldest first, and none older than what the
+    /// The newest turns that fit into `max_bytes` of JSON, the very newest always, oldest first, and none older than what the
     /// model saw at the newest one: what was dropped then would be dropped again.
     pub async fn turns(&self, caller: &Caller, chat_id: &str, max_bytes: usize) -> Result<Vec<Turn>, Error> {
         Ok(self.read_turns(caller, chat_id, Some(max_bytes)).await?.unwrap_or_default())
@@ -198,7 +198,8 @@ impl Store {
             let (rows, from) = page;
             for row in rows.iter().filter(|row| deleted_at.is_none_or(|at| starts_after(row, at))) {
                 let size = item::number(row, "size").and_then(|size| usize::try_from(size).ok());
-                let rest = left.checked_sub(size.unwrap_or(usize::MAX));
+                // The newest turn always comes: without it the conversation would seem to have none.
+                let rest = left.checked_sub(size.unwrap_or(usize::MAX)).or(turns.is_empty().then_some(0));
                 let newest = turns.first().filter(|_| max_bytes.is_some());
                 let dropped = newest.is_some_and(|newest| stands_before(row, newest.window_from_ms));
                 let Some(rest) = rest.filter(|_| !dropped) else {
