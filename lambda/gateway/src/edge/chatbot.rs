@@ -1,11 +1,12 @@
 //! Door 4, the chatbot over WebSocket's `$default` route: cumulative frames that replace each other.
 
-use super::fields::Fields;
+use super::fields::{Fields, check_name};
 use super::voice::{TEXT_LIMIT, Voice};
 use crate::chat::{Caller, Event, Request, Terminal, new_id};
 use crate::error::Error;
 use crate::pieces::{cut, escaped_len};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
@@ -75,7 +76,7 @@ fn wish(fields: &mut Fields, caller: Caller, id: &str, given: bool) -> Result<Wi
     }
     let body = fields.required("body")?;
     let instruction = fields.text("convType")?.and_then(|kind| INSTRUCTIONS.get(&kind).cloned());
-    let chat_id = format!("chatbot:{user}");
+    let chat_id = chat_of(&user);
     match body.trim() {
         "clearMemory" => return Ok(Wish::Forget { chat_id }),
         "list models" => return Ok(Wish::ListModels),
@@ -88,6 +89,16 @@ fn wish(fields: &mut Fields, caller: Caller, id: &str, given: bool) -> Result<Wi
     request.chat_id = Some(chat_id);
     request.system = instruction;
     Ok(Wish::Answer(Box::new(request)))
+}
+
+/// The conversation of a `user_id`: the label itself, or its digest where it is too long for a name.
+fn chat_of(user: &str) -> String {
+    let named = format!("chatbot:{user}");
+    if check_name("user_id", &named).is_ok() {
+        return named;
+    }
+    let digest: String = Sha256::digest(user.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("chatbot:{digest}")
 }
 
 /// One frame of this door.
@@ -225,6 +236,13 @@ mod tests {
         assert_eq!(message("enableRag").unwrap(), Wish::Mode("enableRag".into()));
         let Wish::Answer(request) = message("why?").unwrap() else { panic!() };
         assert_eq!((request.id.as_str(), request.chat_id.as_deref()), ("r", Some("chatbot:u")));
+    }
+
+    #[test]
+    fn a_long_user_id_has_a_conversation_that_can_be_named() {
+        let (one, two) = (chat_of(&"a".repeat(128)), chat_of(&format!("{}b", "a".repeat(127))));
+        assert!(one != two && check_name("chat_id", &one).is_ok());
+        assert_eq!(chat_of("ann"), "chatbot:ann");
     }
 
     #[test]
