@@ -101,7 +101,8 @@ def test_clients_that_stop_reading_are_cut_off_and_memory_stays_bounded(own):
     assert len(http.answer(given)["completion"]) > 1_400_000
     idle, before = target.connections(), target.memory()
     stuck = [unread(target, f"/answers/{given}") for _ in range(20)]
-    until(lambda: target.connections() >= idle + 20, what="all connections")
+    # Kept-alive connections that were counted as idle may end meanwhile.
+    until(lambda: target.connections() >= idle + 16, 20, what="the connections")
     most = 0
 
     def cut():
