@@ -3,9 +3,8 @@
 //! A web page of another site must not reach a gateway on its reader's laptop, neither by its
 //! address (the browser says `Origin`) nor by a name that resolves to it (`Host`).
 
-use base64::Engine;
-use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 use gateway::chat::Caller;
+use gateway::edge::key;
 use gateway::error::{Error, Kind};
 use http::header::{AUTHORIZATION, HOST, HeaderValue, ORIGIN, SEC_WEBSOCKET_PROTOCOL};
 use http::request::Parts;
@@ -14,10 +13,6 @@ use http::{HeaderMap, Method};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::net::IpAddr;
-
-/// The subprotocol that a browser asks for, and that is selected.
-pub const SUBPROTOCOL: &str = "llm-gateway";
-const KEY_SUBPROTOCOL: &str = "llm-gateway.key.";
 
 /// The rules of one listening address.
 pub struct Guard {
@@ -138,28 +133,17 @@ pub fn is_upgrade(headers: &HeaderMap) -> bool {
 
 /// Does the client offer the subprotocol that carries a key?
 pub fn offers_subprotocol(headers: &HeaderMap) -> bool {
-    subprotocols(headers).any(|name| name == SUBPROTOCOL)
+    subprotocols(headers).any(|name| name == key::SUBPROTOCOL)
 }
 
 fn subprotocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let values = headers.get_all(SEC_WEBSOCKET_PROTOCOL).into_iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).map(str::trim)
+    values.flat_map(key::subprotocols)
 }
 
 fn key_of(headers: &HeaderMap) -> Option<String> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    if let Some(key) = text("x-api-key") {
-        return Some(key.to_owned());
-    }
-    let bearer = text(AUTHORIZATION.as_str()).and_then(|value| value.split_once(' '));
-    if let Some((scheme, key)) = bearer
-        && scheme.eq_ignore_ascii_case("bearer")
-    {
-        return Some(key.trim().to_owned());
-    }
-    let encoded = subprotocols(headers).find_map(|name| name.strip_prefix(KEY_SUBPROTOCOL))?;
-    let bytes = URL_SAFE_NO_PAD.decode(encoded).or_else(|_| URL_SAFE.decode(encoded)).ok()?;
-    String::from_utf8(bytes).ok()
+    key::key(text("x-api-key"), text(AUTHORIZATION.as_str()), subprotocols(headers))
 }
 
 fn read_keys(keys: &[String]) -> Result<HashMap<[u8; 32], Caller>, String> {
@@ -213,6 +197,8 @@ fn foreign_page() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
     fn guard(keys: &[&str]) -> Guard {
         let keys: Vec<String> = keys.iter().map(|key| key.to_string()).collect();

@@ -1,7 +1,7 @@
 //! WebSocket connections of the local port, with API Gateway's limits: 32 KB a frame, 128 KB a
 //! message, 10 minutes idle.
 
-use crate::guard::{SUBPROTOCOL, offers_subprotocol};
+use crate::guard::offers_subprotocol;
 use crate::server::Server;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -10,6 +10,7 @@ use futures_util::{SinkExt, StreamExt};
 use gateway::chat::Caller;
 use gateway::edge::Doors;
 use gateway::edge::body::{Body, failed};
+use gateway::edge::key::SUBPROTOCOL;
 use gateway::edge::socket::{Gone, MESSAGE_LIMIT, Outlet, Session};
 use gateway::edge::voice::FRAME_LIMIT;
 use gateway::error::{Error, Kind};

@@ -1,30 +1,8 @@
 //! The key of a learned answer, and the fingerprint of a request.
 
 use crate::chat::Request;
+use crate::digest::Lengths;
 use serde_json::json;
-use sha2::{Digest, Sha256};
-
-/// A digest of parts, each preceded by its length: no part can pass for the end of another.
-struct Lengths(Sha256);
-
-impl Lengths {
-    fn new(purpose: &str) -> Lengths {
-        Lengths(Sha256::new()).part(purpose.as_bytes())
-    }
-
-    fn part(mut self, bytes: &[u8]) -> Lengths {
-        self.0.update((bytes.len() as u64).to_be_bytes());
-        self.0.update(bytes);
-        self
-    }
-
-    fn hex(self) -> String {
-        let digits = |byte: &u8| {
-            [byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)]))
-        };
-        self.0.finalize().iter().flat_map(digits).collect()
-    }
-}
 
 /// What a learned answer is found under. Two requests share it only when the same model would be
 /// asked the same thing for the same scope.

@@ -2,8 +2,7 @@
 //! is down is a gap in the answer, never an error.
 
 use crate::cache_key::{self, Asked};
-use crate::chat::Passage;
-use crate::chat::{CacheOutcome, Request};
+use crate::chat::{CacheOutcome, Passage, Request};
 use crate::gateway::Gateway;
 use crate::plan::Plan;
 use crate::store::{AnswerKeys, StoredAnswer, Turn};

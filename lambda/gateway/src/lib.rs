@@ -9,6 +9,7 @@ pub mod cache_key;
 pub mod chat;
 pub mod config;
 pub mod consult;
+pub mod digest;
 pub mod edge;
 pub mod embed;
 pub mod error;

@@ -1,6 +1,6 @@
 //! What was said before: replies by their id, wherever they run or ran, and conversations.
 
-use crate::chat::{Caller, Request, Terminal, Usage};
+use crate::chat::{Caller, Request, Terminal};
 use crate::error::{Error, Kind};
 use crate::gateway::Gateway;
 use crate::live::conflict;
@@ -90,8 +90,8 @@ impl Gateway {
             sleep(LOOK).await;
             let row = match store.load_reply(key).await {
                 Ok(Some(row)) => row,
-                Ok(None) => return reply.end(failed(no_reply())),
-                Err(error) => return reply.end(failed(error)),
+                Ok(None) => return reply.end(Terminal::from(no_reply())),
+                Err(error) => return reply.end(Terminal::from(error)),
             };
             if self.play((store, key), row, reply, log).await {
                 return;
@@ -127,7 +127,7 @@ impl Gateway {
     async fn abandon(&self, store: &Store, key: &ReplyKey) -> Terminal {
         let message =
             "The gateway was stopped while it gave this answer. What it had said by then is kept; ask again.";
-        let end = failed(Error::new(Kind::Internal, message).because("its process is gone"));
+        let end = Terminal::from(Error::new(Kind::Internal, message).because("its process is gone"));
         if let Err(error) = store.end_reply_if_abandoned(key, &end).await {
             self.store_failed(&key.id, &error);
         }
@@ -185,10 +185,6 @@ impl Gateway {
         let message = "This gateway keeps nothing: it runs without a store.";
         self.rooms.store.as_deref().ok_or_else(|| Error::new(Kind::Unavailable, message))
     }
-}
-
-fn failed(error: Error) -> Terminal {
-    Terminal::Failed { error, usage: Usage::default() }
 }
 
 /// The error of a conversation that is not there, or not the caller's.

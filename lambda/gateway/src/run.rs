@@ -60,7 +60,7 @@ impl Run {
         let end = match begun {
             Ok(true) => Some(self.lead().await),
             Ok(false) => None,
-            Err(error) => Some(failed(error)),
+            Err(error) => Some(Terminal::from(error)),
         };
         if let Some(end) = end {
             telemetry::replied(
@@ -89,9 +89,9 @@ impl Run {
             Err(error) if self.request.id_given => {
                 // The id is claimed: whoever asks for it again must learn how it ended.
                 let keeper = self.keeper(self.started(CacheOutcome::Bypass), (0, 0));
-                Box::pin(self.keep(keeper, &[], None, (failed(error), None))).await
+                Box::pin(self.keep(keeper, &[], None, (Terminal::from(error), None))).await
             }
-            Err(error) => failed(error),
+            Err(error) => Terminal::from(error),
         }
     }
 
@@ -279,10 +279,6 @@ async fn land(log: &Arc<Log>, keeper: Option<&Arc<Keeper>>, recording: &mut Opti
         }
     }
     log.landing().await
-}
-
-fn failed(error: Error) -> Terminal {
-    Terminal::Failed { error, usage: Usage::default() }
 }
 
 /// Milliseconds a stage.

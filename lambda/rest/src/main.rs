@@ -1,23 +1,9 @@
 //! The `rest` Lambda: HTTP events, the job queue, or bearer keys, by `ROLE`.
 
-use gateway::edge::lambda::open::{Lambda, Rest};
-use gateway::edge::lambda::runtime::serve;
-use gateway::telemetry;
+use gateway::edge::lambda::open::{Rest, run};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    telemetry::json_logs(std::env::var("LLM_GATEWAY_LOG").ok().as_deref());
-    let done = match Lambda::open(std::env::vars().collect()).await {
-        Ok(lambda) => serve(Arc::new(Arc::new(Rest(lambda)))).await.map_err(|error| error.to_string()),
-        Err(sentence) => Err(sentence),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(sentence) => {
-            telemetry::cannot_start(&sentence);
-            ExitCode::FAILURE
-        }
-    }
+    run(std::env::vars().collect(), Rest).await
 }

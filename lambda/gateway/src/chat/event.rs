@@ -246,6 +246,13 @@ pub enum Terminal {
     },
 }
 
+/// The end of a reply that cost nothing.
+impl From<Error> for Terminal {
+    fn from(error: Error) -> Terminal {
+        Terminal::Failed { error, usage: Usage::default() }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

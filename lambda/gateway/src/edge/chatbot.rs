@@ -3,6 +3,7 @@
 use super::fields::{Fields, check_name};
 use super::voice::{TEXT_LIMIT, Voice};
 use crate::chat::{Caller, Event, Request, Terminal, new_id};
+use crate::digest::hex;
 use crate::error::Error;
 use crate::pieces::{cut, escaped_len};
 use serde_json::{Value, json};
@@ -97,8 +98,7 @@ fn chat_of(user: &str) -> String {
     if check_name("user_id", &named).is_ok() {
         return named;
     }
-    let digest: String = Sha256::digest(user.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("chatbot:{digest}")
+    format!("chatbot:{}", hex(&Sha256::digest(user.as_bytes())))
 }
 
 /// One frame of this door.

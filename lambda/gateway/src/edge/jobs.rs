@@ -6,6 +6,7 @@ use super::prompt;
 use super::voice::error_object;
 use super::{Doors, rfc3339};
 use crate::chat::{Caller, new_id};
+use crate::digest::hex;
 use crate::error::{Error, Kind};
 use crate::store::Job;
 use bytes::Bytes;
@@ -85,8 +86,4 @@ fn described(job: &Job) -> Value {
         "created_at": rfc3339(job.created_at_ms),
         "completed_at": job.completed_at_ms.map(rfc3339),
     })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

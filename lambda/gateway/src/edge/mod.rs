@@ -12,6 +12,7 @@ pub mod framing;
 pub mod function_url;
 pub mod invoke_model;
 pub mod jobs;
+pub mod key;
 #[cfg(feature = "lambda")]
 pub mod lambda;
 pub mod prompt;

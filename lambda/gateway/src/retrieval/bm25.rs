@@ -17,11 +17,11 @@ use super::Retrieval;
 use super::documents::{self, Document, Known, Stamp};
 use super::ranking::Ranking;
 use crate::chat::Passage;
+use crate::digest::hex;
 use crate::error::Error;
 use futures_util::future::{BoxFuture, FutureExt};
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
-use std::fmt::Write;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -210,12 +210,7 @@ fn snapshot(documents: &[Arc<Document>]) -> String {
         hash.update(document.name.as_bytes());
         hash.update(document.digest);
     }
-    let mut hex = String::new();
-    for byte in hash.finalize().iter().take(8) {
-        // Writing to a string cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-    }
-    hex
+    hex(&hash.finalize()[..8])
 }
 
 #[cfg(test)]

@@ -28,10 +28,10 @@
 //! | `part#`UUID | number | `bytes` |
 
 use crate::chat::{Caller, Delta, Started, StopReason, Terminal, Usage};
+use crate::digest::Lengths;
 use crate::error::{Error, Kind};
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -73,12 +73,7 @@ pub(super) fn key(pk: &str, sk: &str) -> Item {
 
 /// Hex SHA-256 of the parts, each preceded by its length: no two lists of parts collide.
 pub(super) fn digest(parts: &[&str]) -> String {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part.as_bytes());
-    }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    parts.iter().fold(Lengths::default(), |digest, part| digest.part(part.as_bytes())).hex()
 }
 
 /// The key of a question as it was asked. None where DynamoDB could not hold it, or where it

@@ -3,8 +3,8 @@
 //! key is one of the plan's, API Gateway decides.
 
 use super::runtime::Answer;
-use base64::Engine;
-use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
+use crate::digest::hex;
+use crate::edge::key;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -16,8 +16,7 @@ pub fn handle(event: &[u8]) -> Answer {
         return Answer::Failed("Unauthorized".to_owned());
     };
     // The principal must not tell the key: it appears in access logs.
-    let digest: String =
-        Sha256::digest(key.as_bytes()).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let digest = hex(&Sha256::digest(key.as_bytes())[..16]);
     let statement = json!({
         "Action": "execute-api:Invoke", "Effect": "Allow", "Resource": event["methodArn"],
     });
@@ -36,18 +35,8 @@ fn key_of(headers: &Value) -> Option<String> {
             all.filter(|(name, _)| name.eq_ignore_ascii_case(wanted)).find_map(|(_, value)| value.as_str());
         found.map(str::trim).filter(|value| !value.is_empty())
     };
-    if let Some(key) = header("x-api-key") {
-        return Some(key.to_owned());
-    }
-    if let Some((scheme, key)) = header("authorization").and_then(|value| value.split_once(' '))
-        && scheme.eq_ignore_ascii_case("bearer")
-    {
-        return Some(key.trim().to_owned());
-    }
-    let protocols = header("sec-websocket-protocol")?.split(',').map(str::trim);
-    let encoded = protocols.filter_map(|name| name.strip_prefix("llm-gateway.key.")).next()?;
-    let bytes = URL_SAFE_NO_PAD.decode(encoded).or_else(|_| URL_SAFE.decode(encoded)).ok()?;
-    String::from_utf8(bytes).ok()
+    let protocols = header("sec-websocket-protocol").into_iter().flat_map(key::subprotocols);
+    key::key(header("x-api-key"), header("authorization"), protocols)
 }
 
 #[cfg(test)]

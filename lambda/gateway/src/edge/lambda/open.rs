@@ -1,6 +1,6 @@
 //! A gateway on AWS, put together from the function's environment; and its two functions.
 
-use super::runtime::{Answer, Function};
+use super::runtime::{Answer, Function, serve};
 use super::{authorizer, http_event, jobs_event, socket_event};
 use crate::config::{Role, Settings};
 use crate::edge::Doors;
@@ -8,10 +8,12 @@ use crate::edge::body::failed;
 use crate::gateway::{Gateway, Rooms};
 use crate::model::bedrock::{Bedrock, IDLE, http_client};
 use crate::store::{Retention, Store, SystemClock, Tables};
+use crate::telemetry;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_apigatewaymanagement::config::retry::RetryConfig;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -70,11 +72,28 @@ fn connections(config: &SdkConfig, url: Option<&str>) -> aws_sdk_apigatewaymanag
     aws_sdk_apigatewaymanagement::Client::from_conf(builder.build())
 }
 
+/// A function's whole life, from its environment on.
+pub async fn run<F: Function>(vars: Vec<(String, String)>, function: fn(Lambda) -> F) -> ExitCode {
+    let filter = vars.iter().find(|(name, _)| name == "LLM_GATEWAY_LOG").map(|(_, value)| value.clone());
+    telemetry::json_logs(filter.as_deref());
+    let done = match Lambda::open(vars).await {
+        Ok(lambda) => serve(Arc::new(function(lambda))).await.map_err(|error| error.to_string()),
+        Err(sentence) => Err(sentence),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(sentence) => {
+            telemetry::cannot_start(&sentence);
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// The `rest` function: HTTP events, and by `ROLE` the worker or the authorizer.
 pub struct Rest(pub Lambda);
 
 impl Function for Rest {
-    fn invoke(self: Arc<Self>, event: Bytes, until: Instant) -> BoxFuture<'static, Answer> {
+    fn invoke(&self, event: Bytes, until: Instant) -> BoxFuture<'_, Answer> {
         Box::pin(async move {
             match self.0.gateway.settings.role {
                 Role::Api => http(&self.0, &event, until).await,
@@ -100,7 +119,7 @@ async fn http(lambda: &Lambda, event: &[u8], until: Instant) -> Answer {
 pub struct Ws(pub Lambda);
 
 impl Function for Ws {
-    fn invoke(self: Arc<Self>, event: Bytes, until: Instant) -> BoxFuture<'static, Answer> {
+    fn invoke(&self, event: Bytes, until: Instant) -> BoxFuture<'_, Answer> {
         Box::pin(async move { socket_event::handle(&self.0, &event, until).await })
     }
 }

@@ -41,7 +41,7 @@ pub enum Answer {
 pub trait Function: Send + Sync + 'static {
     /// Takes one event. What it starts must have ended by `until`, which leaves room before the
     /// function's own timeout for the last words.
-    fn invoke(self: Arc<Self>, event: Bytes, until: Instant) -> BoxFuture<'static, Answer>;
+    fn invoke(&self, event: Bytes, until: Instant) -> BoxFuture<'_, Answer>;
 }
 
 /// What is left of an invocation for its last words and for storing them.
@@ -51,7 +51,7 @@ const MARGIN: Duration = Duration::from_secs(3);
 ///
 /// # Errors
 /// The Runtime API's, which end the process; Lambda starts another one.
-pub async fn serve(function: Arc<dyn FunctionObject>) -> Result<(), BoxError> {
+pub async fn serve(function: Arc<dyn Function>) -> Result<(), BoxError> {
     let never =
         service_fn(|_: lambda_runtime::LambdaEvent<Value>| async { Ok::<Value, Infallible>(Value::Null) });
     let mut connector = HttpConnector::new();
@@ -60,20 +60,8 @@ pub async fn serve(function: Arc<dyn FunctionObject>) -> Result<(), BoxError> {
     Runtime::new(never).layer(Own { function, client: Arc::new(client) }).run().await
 }
 
-/// [`Function`] without its `Arc` receiver, so that it can be used as `dyn`.
-pub trait FunctionObject: Send + Sync + 'static {
-    /// As [`Function::invoke`].
-    fn call(&self, event: Bytes, until: Instant) -> BoxFuture<'static, Answer>;
-}
-
-impl<F: Function> FunctionObject for Arc<F> {
-    fn call(&self, event: Bytes, until: Instant) -> BoxFuture<'static, Answer> {
-        self.clone().invoke(event, until)
-    }
-}
-
 struct Own {
-    function: Arc<dyn FunctionObject>,
+    function: Arc<dyn Function>,
     client: Arc<PooledClient>,
 }
 
@@ -87,7 +75,7 @@ impl<S> Layer<S> for Own {
 
 /// The service that stands in for the runtime's own.
 pub struct Serving {
-    function: Arc<dyn FunctionObject>,
+    function: Arc<dyn Function>,
     client: Arc<PooledClient>,
 }
 
@@ -104,7 +92,7 @@ impl Service<LambdaInvocation> for Serving {
         let (function, client) = (self.function.clone(), self.client.clone());
         Box::pin(async move {
             let LambdaInvocation { body, context, .. } = invocation;
-            match function.call(body, until(&context)).await {
+            match function.invoke(body, until(&context)).await {
                 Answer::Whole(value) => post(&client, &context, "response", value).await,
                 Answer::Http(response) => stream_response(&client, &context, *response).await,
                 Answer::Failed(message) => {

@@ -6,7 +6,7 @@ use super::open::Lambda;
 use super::push::Connection;
 use super::runtime::Answer;
 use crate::chat::Caller;
-use crate::edge::body::failed;
+use crate::edge::key;
 use crate::edge::socket::Session;
 use crate::error::Error;
 use serde_json::{Value, json};
@@ -39,17 +39,16 @@ async fn connect(lambda: &Lambda, id: &str, event: &Value) -> Value {
         && let Err(error) = store.put_connection(id, &caller).await
     {
         tracing::warn!(connection_id = id, %error, "a connection's caller was not stored");
-        let status = failed(&error, None).status().as_u16();
-        return json!({"statusCode": status});
+        return json!({"statusCode": error.kind.status()});
     }
     let offered = event["headers"].as_object().into_iter().flatten();
     let subprotocols = offered.filter(|(name, _)| name.eq_ignore_ascii_case("sec-websocket-protocol"));
     let selected = subprotocols
         .filter_map(|(_, value)| value.as_str())
-        .flat_map(|value| value.split(','))
-        .any(|name| name.trim() == "llm-gateway");
+        .flat_map(key::subprotocols)
+        .any(|name| name == key::SUBPROTOCOL);
     match selected {
-        true => json!({"statusCode": 200, "headers": {"Sec-WebSocket-Protocol": "llm-gateway"}}),
+        true => json!({"statusCode": 200, "headers": {"Sec-WebSocket-Protocol": key::SUBPROTOCOL}}),
         false => json!({"statusCode": 200}),
     }
 }
