@@ -64,7 +64,7 @@ class Http:
         try:
             raw = json.dumps(body).encode() if isinstance(body, dict) else body
             key = {"x-api-key": self.key} if self.key else {}
-            connection.request(method, path, raw, {**key, **(headers or {})})
+            connection.request(method, self.target.stage + path, raw, {**key, **(headers or {})})
             yield connection.getresponse()
         finally:
             connection.close()
@@ -133,7 +133,7 @@ def told(frames):
 class Socket:
     """A WebSocket connection to a target."""
 
-    def __init__(self, target, key=None, path="/", **options):
+    def __init__(self, target, key=None, path="", **options):
         if key:
             coded = base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
             options["subprotocols"] = ["llm-gateway", f"llm-gateway.key.{coded}"]

@@ -47,6 +47,10 @@ def own():
         yield lambda **options: stack.enter_context(targets.running(**options))
 
 
-def pytest_collection_modifyitems(items):
-    """Slow tests begin first, so that the others run beside them."""
+def pytest_collection_modifyitems(config, items):
+    """Leaves out what is about the other target. Slow tests begin first, so that the others run
+    beside them."""
+    elsewhere = [item for item in items if item.get_closest_marker("local" if targets.LAMBDA else "functions")]
+    config.hook.pytest_deselected(items=elsewhere)
+    items[:] = [item for item in items if item not in elsewhere]
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)

@@ -1,7 +1,8 @@
 """What the suite runs against: the built gateway in front of the Bedrock stand-in.
 
-Everything that knows how a gateway is started, addressed, stopped or killed is in this file, so that
-the same tests can run against another kind of target. Test files speak HTTP and WebSocket only.
+Everything that knows how a gateway is started, addressed, stopped or killed is in this file and in
+`functions.py`, so that the same tests run against the `llm-gateway` command and, where
+`LLM_GATEWAY_TARGET` is `lambda`, against the two Lambda binaries. Test files speak HTTP and WebSocket.
 """
 
 import contextlib
@@ -62,17 +63,34 @@ class Standin:
         self.process.stdout.close()
 
 
+LAMBDA = os.environ.get("LLM_GATEWAY_TARGET", "local") == "lambda"
+
+
 class Target:
-    """One gateway with a data directory of its own. `answers` is text for `--answers`,
+    """One gateway with a data directory of its own; without `store` it keeps nothing. `answers` is text for `--answers`,
     `documents` a map of file names to texts (or "own", the gateway's own), `keys` a map of callers
     to keys."""
 
+    stage = ""
+    # Seconds until a reply whose process was killed is known to be dead.
+    lease = 0
+
     def __init__(
-        self, standin=None, *, model="bedrock", keys=None, answers=None, documents=None, args=(), env=None
+        self,
+        standin=None,
+        *,
+        model="bedrock",
+        keys=None,
+        answers=None,
+        documents=None,
+        store=True,
+        args=(),
+        env=None,
     ):
         self.own_standin = standin is None and model == "bedrock"
         self.standin = Standin() if self.own_standin else standin
         self.home = Path(tempfile.mkdtemp(prefix="llm-gateway-test-"))
+        self.store = store
         self.model, self.keys, self.args, self.env = model, keys or {}, list(args), env or {}
         (self.home / "documents").mkdir()
         self.own_documents = documents == "own"
@@ -95,7 +113,7 @@ class Target:
         command += ["--answers", str(self.answers)] if self.answers else []
         for name, key in self.keys.items():
             command += ["--api-key", f"{name}={key}"]
-        return command + self.args
+        return command + ([] if self.store else ["--no-store"]) + self.args
 
     def environment(self):
         """A clean environment: nothing of the developer's own settings or credentials reaches a test."""
@@ -131,6 +149,11 @@ class Target:
     @property
     def ws_url(self):
         return self.url.replace("http", "ws", 1)
+
+    @property
+    def stage_url(self):
+        """The WebSocket URL as clients of a deployed stage have it."""
+        return self.ws_url + "/prod"
 
     @property
     def address(self):
@@ -175,10 +198,19 @@ class Target:
         shutil.rmtree(self.home, ignore_errors=True)
 
 
+def kind():
+    """What the suite runs against."""
+    if not LAMBDA:
+        return Target
+    from functions import Functions
+
+    return Functions
+
+
 @contextlib.contextmanager
 def running(standin=None, **options):
     """A gateway of a test's own, started and, at the end, ended."""
-    target = Target(standin, **options)
+    target = kind()(standin, **options)
     try:
         yield target.start()
     finally:

@@ -162,7 +162,7 @@ def test_a_cache_that_is_switched_off_says_so(own):
 
 
 def test_a_gateway_without_a_store_answers_and_says_off(own):
-    target, prompt = own(args=["--no-store"]), standin("no store")
+    target, prompt = own(store=False), standin("no store")
     reply = Http(target).ask(prompt)
     assert (reply.status, reply.headers["x-cache"]) == (200, "off")
     assert Http(target).post("/invokeModel", {"prompt": "q"}).status == 503

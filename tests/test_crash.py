@@ -44,6 +44,7 @@ class Client(threading.Thread):
 
 
 @pytest.mark.slow
+@pytest.mark.local("eight leases would have to run out")
 def test_eight_kills_in_the_middle_of_everything_lose_nothing_that_was_promised(own):
     target, draw = own(), random.Random(8)
     jobs, ended, dead = {}, {}, {}
@@ -101,6 +102,7 @@ def check(target, ended, dead):
         assert whole(80).startswith(answer["completion"])
 
 
+@pytest.mark.slow
 def test_a_reply_that_died_is_ended_with_its_stored_text_and_can_be_resumed(own):
     target, given = own(), new_id()
     with Socket(target) as socket:
@@ -110,7 +112,8 @@ def test_a_reply_that_died_is_ended_with_its_stored_text_and_can_be_resumed(own)
             text += socket.next()["completion"]
         target.kill()
     target.start()
-    answer = Http(target).answer(given)
+    ended = lambda: (answer := Http(target).answer(given))["status"] != "running" and answer
+    answer = until(ended, target.lease + 20, 0.2, "its end")
     assert (answer["status"], answer["error"]["code"]) == ("failed", "internal")
     assert len(answer["completion"]) > 400 and whole(2000).startswith(answer["completion"])
     with Socket(target) as socket:
@@ -120,6 +123,7 @@ def test_a_reply_that_died_is_ended_with_its_stored_text_and_can_be_resumed(own)
     assert Http(target).answer(given)["error"]["code"] == "internal", "and it stays so"
 
 
+@pytest.mark.slow
 def test_a_dead_reply_asked_again_under_its_id_says_how_it_ended(own):
     target, given, prompt = own(), new_id(), standin(tokens=2000, gap_ms=10)
     with Socket(target) as socket:
@@ -169,6 +173,7 @@ def test_an_answer_that_is_stored_is_never_asked_again(own):
     assert len(target.standin.asked(prompt)) == 1
 
 
+@pytest.mark.local("Lambda stops no process in order")
 def test_a_stop_in_order_lets_short_replies_end_and_refuses_new_ones(own):
     target = own()
     with Socket(target) as socket, Socket(target) as late:
@@ -194,6 +199,7 @@ def refused(target):
     return False
 
 
+@pytest.mark.local("Lambda stops no process in order")
 def test_a_stop_in_order_gives_every_open_reply_its_terminal_within_ten_seconds(own):
     target, ids = own(), [new_id() for _ in range(3)]
     http = Http(target)
@@ -222,6 +228,7 @@ def test_a_stop_in_order_gives_every_open_reply_its_terminal_within_ten_seconds(
     assert Http(target).answer(ids[0])["error"]["code"] == "unavailable"
 
 
+@pytest.mark.local("Lambda stops no process in order")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_idle_gateway_stops_at_once_with_exit_code_0(own, number):
     target, begun = own(), time.monotonic()
@@ -230,6 +237,7 @@ def test_an_idle_gateway_stops_at_once_with_exit_code_0(own, number):
     assert time.monotonic() - begun < 3
 
 
+@pytest.mark.local("Lambda stops no process in order")
 def test_a_job_in_the_middle_of_a_stop_goes_on_after_it(own):
     target, prompt = own(), standin(tokens=900, gap_ms=20)
     job = Http(target).post("/invokeModel", {"prompt": prompt}).headers["location"]

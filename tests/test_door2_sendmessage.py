@@ -10,7 +10,7 @@ from target import until
 
 @pytest.fixture
 def socket(target):
-    with Socket(target, path="/prod?name=Ryan") as socket:
+    with Socket(target, path="?name=Ryan") as socket:
         yield socket
 
 

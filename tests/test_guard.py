@@ -10,6 +10,8 @@ from websockets.exceptions import InvalidStatus
 
 from target import Target
 
+pytestmark = pytest.mark.local("on AWS API Gateway stands guard")
+
 KEYS = {"alice": "secret-a", "bob": "secret/b+="}
 ROUTES = [
     ("POST", f"/{MODEL}"),

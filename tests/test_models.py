@@ -107,6 +107,7 @@ def test_an_embedding_model_cannot_answer_a_conversation(target):
     assert frame["error"]["code"] == "invalid_request" and frame["error"]["param"] == "model"
 
 
+@pytest.mark.local("local models are the command's")
 def test_a_local_model_stands_in_for_models_that_answer_but_for_no_embedding_model(own):
     target = own(model="extractive", documents={"a.md": "# A\n\nThe sky is blue.\n"})
     http = Http(target)

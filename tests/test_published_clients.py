@@ -44,7 +44,7 @@ def test_door_2s_client_loop_prints_the_answer_and_goes_on_with_its_chat(target,
                 return printed, chat_id
 
     first, second = standin("first"), standin("second")
-    with connect(f"{target.ws_url}/prod?name=Ryan", proxy=None) as websocket:
+    with connect(f"{target.stage_url}?name=Ryan", proxy=None) as websocket:
         printed, chat = client(websocket, first, None)
         again, same = client(websocket, second, chat)
         wrong, _ = client(websocket, " ", None)
@@ -59,7 +59,7 @@ def test_door_3s_python_client_ends_and_prints_the_answer(target, asks, wanted):
     ask = {"modelId": "anthropic.claude-v2:1", "temperature": 0.0, "maxTokens": 4096}
     framed = f"\n\nHuman:{prompt}\n\nAssistant:" if prompt else ""
     printed = ""
-    with connect(f"{target.ws_url}/prod/", proxy=None) as websocket:
+    with connect(target.stage_url, proxy=None) as websocket:
         websocket.send(json.dumps({"action": "invokeModel", "prompt": framed, "parameters": ask}))
         while (text := websocket.recv(20)) != "<End of LLM response>":
             printed += text
@@ -204,6 +204,7 @@ def test_wscat_with_a_key_in_its_subprotocols_is_let_in(own):
     assert run(*line).strip() == '"__pong__"'
 
 
+@pytest.mark.local("the command prints them")
 def test_the_lines_that_the_gateway_prints_work_when_pasted(own):
     target = own(model="extractive")
     lines = [line.strip() for line in target.log.splitlines() if line.startswith("  ")]

@@ -158,6 +158,7 @@ def test_with_finish_a_client_that_vanishes_finds_its_whole_answer_later(target,
 
 
 @pytest.mark.parametrize("leave", LEAVE)
+@pytest.mark.local("on Lambda a closed HTTP connection cannot be seen")
 def test_with_stop_a_client_that_vanishes_stops_its_model(own, leave):
     target, given = own(env={"ON_DISCONNECT": "stop"}), new_id()
     leave(target, given)

@@ -5,6 +5,8 @@ from clients import Http, Socket, standin
 
 from target import until
 
+pytestmark = pytest.mark.local("the documents of one machine")
+
 DOCUMENTS = {
     "whales.md": "# Whales\n\nThe blue whale eats krill. It is the largest animal.\n\n## Song\n\nHumpback whales sing for hours.\n",
     "bread.txt": "Sourdough bread needs flour, water, salt and a starter that is fed every day.\n",

@@ -28,7 +28,9 @@ impl Gateway {
         history: Option<&[Turn]>,
     ) -> Option<String> {
         let first = history.is_some_and(<[Turn]>::is_empty);
-        if !self.settings.answer_cache || !first {
+        // Among strangers there is no scope but everybody's.
+        let nobodys = request.caller.is_anyone() && !self.settings.cache_shared;
+        if !self.settings.answer_cache || !first || nobodys {
             return None;
         }
         let scope = (!self.settings.cache_shared).then_some(request.caller.0.as_str());

@@ -3,18 +3,18 @@
 //! [`crate::run`] gives the reply; it is the one place that knows the order of the rooms.
 
 use crate::cache_key;
-use crate::chat::Request;
+use crate::chat::{Request, Terminal};
 use crate::config::Settings;
 use crate::error::Error;
 use crate::flight::Flights;
-use crate::live::{Admitted, Live};
+use crate::live::{Admitted, Live, too_many};
 use crate::model::catalog::Catalog;
 use crate::model::{Embedder, Model};
 use crate::plan::{Menu, Plan};
 use crate::reply::Reply;
 use crate::retrieval::Retrieval;
 use crate::run::Run;
-use crate::store::Store;
+use crate::store::{Holder, Slot, Store};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -80,13 +80,38 @@ impl Gateway {
     /// `throttled`, `conflict`, `unavailable`. Everything later is the reply's terminal.
     pub async fn answer(self: &Arc<Gateway>, request: Request) -> Result<Arc<Reply>, Error> {
         let plan = self.plan(&request)?;
-        let fingerprint = if request.id_given { cache_key::fingerprint(&request) } else { String::new() };
-        let cap = self.settings.max_running_per_caller;
+        let fingerprint = if request.claims_its_id() { cache_key::fingerprint(&request) } else { String::new() };
+        let cap = self.settings.max_running_per_caller.filter(|_| !request.caller.is_anyone());
         match self.live.admit(&request.caller, &request.id, &fingerprint, cap)? {
             Admitted::Running(reply) => Ok(reply),
-            Admitted::New(reply) => {
-                tokio::spawn(Run::new(self.clone(), request, plan, reply.clone()).go());
-                Ok(reply)
+            Admitted::New(reply) => match self.place(&request, cap).await {
+                Ok(place) => {
+                    tokio::spawn(Run::new(self.clone(), request, (plan, place), reply.clone()).go());
+                    Ok(reply)
+                }
+                Err(full) => {
+                    self.live.remove(&reply);
+                    // Somebody may have attached to it meanwhile.
+                    reply.end(Terminal::from(full.clone()));
+                    Err(full)
+                }
+            },
+        }
+    }
+
+    /// A place among the caller's running replies in all processes, where they have a cap. A store
+    /// that is away stops nobody.
+    async fn place(&self, request: &Request, cap: Option<usize>) -> Result<Option<Slot>, Error> {
+        let (Some(store), Some(cap), false) = (self.store(), cap, self.rooms.single_process) else {
+            return Ok(None);
+        };
+        let time = request.time_limit + self.rooms.lease;
+        match store.take_slot(Holder::Caller(&request.caller), &request.id, cap, time).await {
+            Ok(Some(place)) => Ok(Some(place)),
+            Ok(None) => Err(too_many(cap)),
+            Err(error) => {
+                self.store_failed(&request.id, &error);
+                Ok(None)
             }
         }
     }

@@ -55,11 +55,7 @@ impl Live {
             return Ok(Admitted::Running(reply.clone()));
         }
         if cap.is_some_and(|cap| replies.len() >= cap) {
-            let message = format!(
-                "{} replies of yours are running, which is the limit. Wait for one to end.",
-                replies.len()
-            );
-            return Err(Error::new(Kind::Throttled, message).after(Some(Duration::from_secs(1))));
+            return Err(too_many(replies.len()));
         }
         let reply = Reply::new(id.to_owned(), caller.clone(), fingerprint.to_owned());
         replies.insert(id.to_owned(), reply.clone());
@@ -129,6 +125,12 @@ pub fn conflict() -> Error {
         Kind::Conflict,
         "This request_id belongs to another request of yours. Use a new one for a new question.",
     )
+}
+
+/// The error of a caller at the cap.
+pub fn too_many(running: usize) -> Error {
+    let message = format!("{running} replies of yours are running, which is the limit. Wait for one to end.");
+    Error::new(Kind::Throttled, message).after(Some(Duration::from_secs(1)))
 }
 
 fn closing() -> Error {

@@ -3,10 +3,11 @@
 use crate::chat::{Caller, Request, Terminal};
 use crate::error::{Error, Kind};
 use crate::gateway::Gateway;
+use crate::keep::GATHER;
 use crate::live::conflict;
 use crate::log::Log;
 use crate::reply::Reply;
-use crate::store::{Begun, ChatSummary, ReplyKey, ReplyRow, Store, Turn};
+use crate::store::{Begin, Begun, ChatSummary, ReplyKey, ReplyRow, Store, Turn};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
@@ -14,20 +15,33 @@ use tokio::time::sleep;
 /// How often a reply that runs in another process is looked at.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// A reply's first row is written within this time.
+const SOON: Duration = GATHER.saturating_add(Duration::from_millis(250));
+
 /// Conversations in a list.
 const CHATS: usize = 200;
 
 impl Gateway {
     /// Claims the request's id: `false` where the reply exists already and has been played into
-    /// `reply`. A store that is down claims nothing and stops nothing.
+    /// `reply`, or was asked for by the same delivery and is withdrawn. A store that is down claims
+    /// nothing and stops nothing.
     pub(crate) async fn begin(&self, request: &Request, reply: &Arc<Reply>) -> Result<bool, Error> {
-        let (Some(store), true) = (&self.rooms.store, request.id_given) else {
+        let (Some(store), true) = (&self.rooms.store, request.claims_its_id()) else {
             return Ok(true);
         };
         let key = ReplyKey::new(&request.caller, &request.id);
-        let begun = store.begin_reply(&key, &reply.fingerprint, self.rooms.lease).await;
+        let begin = Begin {
+            fingerprint: &reply.fingerprint,
+            delivery: request.delivery.as_deref(),
+            lease: self.rooms.lease,
+        };
+        let begun = store.begin_reply(&key, begin).await;
         let row = match begun {
             Ok(Begun::New) => return Ok(true),
+            Ok(Begun::Repeated) => {
+                reply.withdraw();
+                return Ok(false);
+            }
             Ok(Begun::Exists) => store.load_reply(&key).await,
             Err(error) => Err(error),
         };
@@ -57,7 +71,7 @@ impl Gateway {
             return Err(no_reply());
         };
         let key = ReplyKey::new(caller, id);
-        let mut row = store.load_reply(&key).await?.ok_or_else(no_reply)?;
+        let mut row = self.stored(&store, &key).await?.ok_or_else(no_reply)?;
         if row.end.is_none() {
             // It may have been on its way from there to here while we looked, or have ended: what is
             // not live any more has its terminal stored.
@@ -74,6 +88,16 @@ impl Gateway {
             tokio::spawn(async move { gateway.follow_stored(&store, &key, &mirrored, &log).await });
         }
         Ok(reply)
+    }
+
+    /// What is stored of a reply. One that has just begun in another process may not be there yet.
+    async fn stored(&self, store: &Store, key: &ReplyKey) -> Result<Option<ReplyRow>, Error> {
+        let row = store.load_reply(key).await?;
+        if row.is_some() || self.rooms.single_process {
+            return Ok(row);
+        }
+        sleep(SOON).await;
+        store.load_reply(key).await
     }
 
     /// Plays what is stored of a reply into one here, until its terminal.
@@ -146,7 +170,7 @@ impl Gateway {
         }
         let store = self.rooms.store.as_ref().filter(|_| !self.rooms.single_process).ok_or_else(no_reply)?;
         let key = ReplyKey::new(caller, id);
-        match store.load_reply(&key).await? {
+        match self.stored(store, &key).await? {
             Some(row) if row.end.is_none() => store.ask_to_cancel(&key).await,
             _ => Err(no_reply()),
         }
@@ -155,8 +179,13 @@ impl Gateway {
     /// The caller's conversations, newest first.
     ///
     /// # Errors
-    /// `unavailable`.
+    /// `forbidden` where nobody knows who the caller is; `unavailable`.
     pub async fn list_chats(&self, caller: &Caller) -> Result<Vec<ChatSummary>, Error> {
+        if !caller.is_known() {
+            let message = "Without authentication there are no callers to tell apart, and nothing can be \
+                           listed. A conversation's own chat_id opens it.";
+            return Err(Error::new(Kind::Forbidden, message));
+        }
         self.memory()?.list_chats(caller, CHATS).await
     }
 

@@ -40,6 +40,7 @@ struct State {
     /// The log may go on for others; this reply has no delta past this number any more.
     last: Option<u64>,
     end: Option<Terminal>,
+    withdrawn: bool,
     readers: usize,
     why: Option<Error>,
 }
@@ -87,6 +88,18 @@ impl Reply {
         lock(&self.state).end.get_or_insert(event);
         self.done.cancel();
         self.bell.notify_waiters();
+    }
+
+    /// There is to be no such reply, because the delivery that asked for it was a repeated one:
+    /// whoever waits for it hears nothing, not even a terminal.
+    pub fn withdraw(&self) {
+        lock(&self.state).withdrawn = true;
+        self.done.cancel();
+        self.bell.notify_waiters();
+    }
+
+    fn is_withdrawn(&self) -> bool {
+        lock(&self.state).withdrawn
     }
 
     /// Asks the reply to stop; it ends with `cancelled` unless it has ended already.
@@ -180,7 +193,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// The next step; `None` after the terminal. Safe to drop and call again.
+    /// The next step; `None` after the terminal, and where the reply was withdrawn. Safe to drop and call again.
     pub async fn next(&mut self) -> Option<Event> {
         if self.done {
             return None;
@@ -198,6 +211,10 @@ impl Reader {
                     Event::End(_) => self.done = true,
                 }
                 return Some(step);
+            }
+            if reply.is_withdrawn() {
+                self.done = true;
+                return None;
             }
             rung.await;
         }

@@ -9,7 +9,7 @@ use crate::keep::{Done, GATHER, Keeper, Recording};
 use crate::log::{Landing, Log};
 use crate::plan::Plan;
 use crate::reply::{Reply, cancelled};
-use crate::store::ReplyKey;
+use crate::store::{ReplyKey, Slot};
 use crate::telemetry;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,6 +22,7 @@ pub struct Run {
     gateway: Arc<Gateway>,
     request: Request,
     plan: Plan,
+    place: Option<Slot>,
     reply: Arc<Reply>,
     deadline: Instant,
     /// By the store's clock, milliseconds since 1970.
@@ -42,15 +43,20 @@ struct Ready {
 }
 
 impl Run {
-    /// A reply that has been admitted.
-    pub fn new(gateway: Arc<Gateway>, request: Request, plan: Plan, reply: Arc<Reply>) -> Run {
+    /// A reply that has been admitted, with its plan and the place that it has.
+    pub fn new(
+        gateway: Arc<Gateway>,
+        request: Request,
+        (plan, place): (Plan, Option<Slot>),
+        reply: Arc<Reply>,
+    ) -> Run {
         let deadline = Instant::now() + request.time_limit;
         let started_at_ms = gateway.rooms.store.as_ref().map_or(0, |store| store.now_ms());
-        Run { gateway, request, plan, reply, deadline, started_at_ms }
+        Run { gateway, request, plan, place, reply, deadline, started_at_ms }
     }
 
     /// Gives the reply.
-    pub async fn go(self) {
+    pub async fn go(mut self) {
         let begun = tokio::select! {
             biased;
             begun = Box::pin(self.gateway.begin(&self.request, &self.reply)) => begun,
@@ -74,6 +80,16 @@ impl Run {
         }
         // Whoever looks for the reply finds it, ended, here or, from now on, in the store.
         self.gateway.live.remove(&self.reply);
+        self.leave().await;
+    }
+
+    /// Gives up its place among the caller's running replies.
+    async fn leave(&mut self) {
+        if let (Some(store), Some(place)) = (self.gateway.store(), self.place.take())
+            && let Err(error) = store.free_slot(place).await
+        {
+            tracing::warn!(request_id = self.request.id, %error, "a place was not given back yet");
+        }
     }
 
     async fn lead(&self) -> Terminal {
@@ -86,7 +102,7 @@ impl Run {
         };
         match ready {
             Ok(ready) => self.follow(ready).await,
-            Err(error) if self.request.id_given => {
+            Err(error) if self.request.claims_its_id() => {
                 // The id is claimed: whoever asks for it again must learn how it ended.
                 let keeper = self.keeper(self.started(CacheOutcome::Bypass), (0, 0));
                 Box::pin(self.keep(keeper, &[], None, (Terminal::from(error), None))).await
@@ -107,6 +123,10 @@ impl Run {
         let (known, cache) = gateway.asked_before(request, key.as_deref(), history.as_deref()).await;
         stages.mark("cache");
         let mut started = self.started(cache);
+        if request.caller.is_anyone() && history.as_ref().is_none_or(Vec::is_empty) {
+            // A conversation that is not there must not begin under an id that a stranger may choose too.
+            started.chat_id = new_id();
+        }
         if let Some(known) = known {
             started.sources = known.sources;
             started.model = known.model.unwrap_or(started.model);
@@ -238,7 +258,7 @@ impl Run {
         Some(Arc::new(Keeper {
             store,
             key: ReplyKey::new(&self.request.caller, &self.request.id),
-            fingerprint: self.request.id_given.then(|| self.reply.fingerprint.clone()),
+            fingerprint: self.request.claims_its_id().then(|| self.reply.fingerprint.clone()),
             started,
             started_at_ms: self.started_at_ms,
             seen,

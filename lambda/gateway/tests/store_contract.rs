@@ -14,6 +14,8 @@ mod disk;
 mod jobs;
 #[path = "store_contract/replies.rs"]
 mod replies;
+#[path = "store_contract/slots.rs"]
+mod slots;
 
 use gateway::chat::{
     Block, CacheOutcome, Caller, Delta, Message, Role, Started, StopReason, Terminal, Usage,
@@ -171,6 +173,10 @@ promises! {
     answers::of_two_uploaded_rows_with_one_key_the_last_stays,
     answers::large_answers_are_found_whole,
     replies::an_id_is_taken_once,
+    replies::a_repeated_delivery_is_told_from_a_repeated_request,
+    slots::only_so_many_places_are_taken_and_one_given_back_is_free,
+    slots::a_place_of_a_killed_process_is_free_after_its_time,
+    slots::twenty_at_once_get_two_places,
     replies::what_was_flushed_is_loaded_in_order,
     replies::a_reply_of_another_caller_is_not_there,
     replies::a_second_terminal_changes_nothing,

@@ -1,6 +1,6 @@
 //! What goes in: one checked request, in the shapes of Amazon Bedrock's Converse API.
 
-use super::{Caller, new_id};
+use super::{Caller, id_of, new_id};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::time::Duration;
@@ -132,6 +132,9 @@ pub struct Request {
     pub id: String,
     /// The caller chose the id: the same id with the same body attaches to the reply that exists.
     pub id_given: bool,
+    /// The delivery that brought it, where a delivery may be repeated: a repeated one does nothing.
+    #[serde(default)]
+    pub delivery: Option<String>,
     /// Who asks.
     pub caller: Caller,
     /// The door it came through, for logs and metrics.
@@ -177,6 +180,7 @@ impl Request {
         Request {
             id: new_id(),
             id_given: false,
+            delivery: None,
             caller,
             door: door.to_owned(),
             model: None,
@@ -193,6 +197,20 @@ impl Request {
             time_limit: LONGEST_REPLY,
             ignored: Vec::new(),
         }
+    }
+
+    /// A delivery's repetition must find the same reply, so that its id comes from the delivery
+    /// where the caller gave none.
+    pub fn delivered_by(&mut self, delivery: String) {
+        if !self.id_given {
+            self.id = id_of(&delivery);
+        }
+        self.delivery = Some(delivery);
+    }
+
+    /// Is its id to be claimed before the model is asked?
+    pub fn claims_its_id(&self) -> bool {
+        self.id_given || self.delivery.is_some()
     }
 
     /// The text of the last user message: the question.

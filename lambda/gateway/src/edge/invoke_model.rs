@@ -35,6 +35,10 @@ impl Voice for RawVoice {
             Event::End(_) => vec![END.to_owned()],
         }
     }
+
+    fn bears_repetition(&self) -> bool {
+        false
+    }
 }
 
 /// The frames of a failed reply: one that says why, and the end. A cancelled one only ends.

@@ -19,6 +19,7 @@ pub mod prompt;
 pub mod rest;
 pub mod saved;
 pub mod sendmessage;
+mod slots;
 pub mod socket;
 pub mod stream;
 pub mod voice;
@@ -60,6 +61,11 @@ impl Doors {
     /// # Errors
     /// As [`Gateway::answer`].
     pub async fn answer(&self, mut request: ChatRequest) -> Result<Arc<Reply>, Error> {
+        if request.caller.is_anyone() && request.id_given {
+            request.id = new_id();
+            request.id_given = false;
+            request.ignored.push("request_id".to_owned());
+        }
         if let Some(until) = self.until {
             request.time_limit = request.time_limit.min(until.saturating_duration_since(Instant::now()));
         }

@@ -4,6 +4,7 @@ use super::chatbot::{self, Asked, ChatbotVoice, PING, PONG, Wish};
 use super::fields::Fields;
 use super::invoke_model::{self, RawVoice};
 use super::sendmessage::{self, PromptVoice};
+use super::slots::{Held, Slots};
 use super::voice::{Voice, error_object};
 use super::{Doors, control};
 use crate::chat::{Caller, Event, Request, Terminal, Usage};
@@ -12,24 +13,33 @@ use crate::reply::Reader;
 use futures_util::future::BoxFuture;
 use serde_json::json;
 use std::sync::Arc;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
 
 /// The longest message API Gateway passes on, in bytes; and the longest frame a client may send.
 pub const MESSAGE_LIMIT: usize = 128 * 1024;
 
-/// Replies that may run on one connection at once.
-const RUNNING: usize = 4;
-
 /// The client is not there any more.
 #[derive(Debug, PartialEq)]
 pub struct Gone;
+
+/// What became of a frame that is sent once.
+#[derive(Debug, PartialEq)]
+pub enum Sent {
+    /// The client has it.
+    Surely,
+    /// It may have it.
+    Perhaps,
+}
 
 /// Where frames go: a socket here, `@connections` on AWS. It holds few frames and makes `send`
 /// wait, so that what a slow client has not taken yet is gathered into later, fuller frames.
 pub trait Outlet: Send + Sync {
     /// Sends a frame after those before it.
     fn send(&self, frame: String) -> BoxFuture<'_, Result<(), Gone>>;
+    /// Sends a frame that must not arrive twice: it is not tried again where it may have arrived.
+    fn once(&self, frame: String) -> BoxFuture<'_, Result<Sent, Gone>> {
+        Box::pin(async { self.send(frame).await.map(|()| Sent::Surely) })
+    }
     /// Sends a frame ahead of those that wait.
     fn urgent(&self, frame: String) -> BoxFuture<'_, Result<(), Gone>>;
     /// Closes the connection after the frames before it, with a WebSocket close code.
@@ -44,13 +54,21 @@ pub struct Session {
     doors: Arc<Doors>,
     caller: Caller,
     outlet: Arc<dyn Outlet>,
-    running: Arc<Semaphore>,
+    running: Slots,
+    delivery: Option<String>,
 }
 
 impl Session {
     /// A new connection of this caller.
     pub fn new(doors: Arc<Doors>, caller: Caller, outlet: Arc<dyn Outlet>) -> Session {
-        Session { doors, caller, outlet, running: Arc::new(Semaphore::new(RUNNING)) }
+        Session { doors, caller, outlet, running: Slots::here(), delivery: None }
+    }
+
+    /// One message of a connection whose other messages other processes take in: what brought it may
+    /// be repeated, and the connection's running replies are counted in the store.
+    pub fn delivered(self, connection: &str, delivery: &str) -> Session {
+        let running = Slots::stored(&self.doors, connection, delivery);
+        Session { running, delivery: Some(format!("{connection}/{delivery}")), ..self }
     }
 
     /// Takes in one text. Small answers are sent before it returns; a reply's frames are the
@@ -138,8 +156,9 @@ impl Session {
         let named = fields.peek_name("request_id");
         match control::attach(&self.doors, &self.caller, fields).await {
             Ok(reader) => {
-                let Ok(slot) = self.running.clone().try_acquire_owned() else {
-                    return self.tell(control::failed("resume", named.as_deref(), &full())).await;
+                let slot = match self.running.take().await {
+                    Ok(slot) => slot,
+                    Err(full) => return self.tell(control::failed("resume", named.as_deref(), &full)).await,
                 };
                 let voice = PromptVoice::new(&reader.reply().id).resumed(reader.seq());
                 let stop = self.doors.gateway.settings.stop_on_disconnect;
@@ -154,33 +173,40 @@ impl Session {
         request: Result<Request, Error>,
         mut voice: impl Voice + 'static,
     ) -> Option<Going> {
-        let Ok(slot) = self.running.clone().try_acquire_owned() else {
-            return self.fail(full(), &mut voice).await;
+        let mut request = match request {
+            Ok(request) => request,
+            Err(error) => return self.fail(error, &mut voice).await,
         };
-        let reply = match request {
-            Ok(request) => self.doors.answer(request).await,
-            Err(error) => Err(error),
+        if let Some(delivery) = &self.delivery {
+            request.delivered_by(delivery.clone());
+        }
+        let slot = match self.running.take().await {
+            Ok(slot) => slot,
+            Err(full) => return self.fail(full, &mut voice).await,
         };
-        match reply {
+        match self.doors.answer(request).await {
             Ok(reply) => {
                 let stop = self.doors.gateway.settings.stop_on_disconnect;
                 Some(self.pump(reply.read(0).stop_on_drop(stop), voice, slot))
             }
-            Err(error) => self.fail(error, &mut voice).await,
+            Err(error) => {
+                slot.free().await;
+                self.fail(error, &mut voice).await
+            }
         }
     }
 
-    fn pump(&self, reader: Reader, voice: impl Voice + 'static, slot: OwnedSemaphorePermit) -> Going {
+    fn pump(&self, reader: Reader, voice: impl Voice + 'static, slot: Held) -> Going {
         let outlet = self.outlet.clone();
         let interval = self.doors.gateway.settings.push_interval;
         Box::pin(async move {
-            let _slot = slot;
             let reply = reader.reply().clone();
             if pump(reader, voice, outlet.as_ref(), interval).await.is_err() {
                 // The client is gone and nothing more can be pushed. Where the answer is finished all
                 // the same, whoever runs this must not stop before it is.
                 reply.ended().await;
             }
+            slot.free().await;
         })
     }
 
@@ -217,7 +243,11 @@ async fn pump(
         let frames = voice.frames(step);
         let pause = !interval.is_zero() && !frames.is_empty();
         for frame in frames {
-            outlet.send(frame).await?;
+            if voice.bears_repetition() {
+                outlet.send(frame).await?;
+            } else if outlet.once(frame).await? == Sent::Perhaps {
+                return give_up(&mut voice, outlet).await;
+            }
         }
         if pause {
             next = next.max(Instant::now()) + interval;
@@ -231,10 +261,14 @@ async fn pump(
     Ok(())
 }
 
-fn full() -> Error {
-    let message =
-        format!("{RUNNING} replies are running on this connection. Wait for one to end, or cancel it.");
-    Error::new(Kind::Throttled, message).after(Some(std::time::Duration::from_secs(1)))
+/// Ends a reply whose client may have missed a frame, and cannot be told which.
+async fn give_up(voice: &mut impl Voice, outlet: &dyn Outlet) -> Result<(), Gone> {
+    let message = "A part of the answer may have been lost on its way to you. Ask again.";
+    let end = Terminal::from(Error::new(Kind::Unavailable, message));
+    for frame in voice.frames(Event::End(end)) {
+        outlet.send(frame).await?;
+    }
+    Err(Gone)
 }
 
 fn unknown(what: &str) -> Error {

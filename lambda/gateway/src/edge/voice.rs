@@ -16,6 +16,12 @@ pub const TEXT_LIMIT: usize = 28 * 1024;
 pub trait Voice: Send {
     /// The frames for this step, in order; none where the format has nothing to say yet.
     fn frames(&mut self, step: Event) -> Vec<String>;
+
+    /// Can its client tell a frame that arrives twice? It can where frames are numbered or replace
+    /// each other.
+    fn bears_repetition(&self) -> bool {
+        true
+    }
 }
 
 /// Text of some deltas and the number of the last one in it.

@@ -16,7 +16,7 @@
 //!
 //! | `pk` | `sk` | attributes |
 //! |---|---|---|
-//! | `reply#H(caller, id)` | `begin` | `fingerprint`, `owner`, `lease_until` (ms) |
+//! | `reply#H(caller, id)` | `begin` | `fingerprint`, `owner`, `delivery`, `lease_until` (ms) |
 //! | | `event#first seq` | `fingerprint`, `lease_until`, `first_seq`, blob `body` ([`Piece`]) |
 //! | | `cancel` | its caller wants it to stop |
 //! | | `end` | `fingerprint`, `first_seq`, `last_seq`, blob `body` ([`Piece`]) |
@@ -25,6 +25,8 @@
 //! | `job#H(caller, id)` | `job` | `kind` = job, `job_id`, `caller`, `phase`, `attempts`, `refused`, `lease_until`, `created_at`, `completed_at` (ms), blob `question`, blob `outcome` |
 //! | `jobkey#H(caller, key)` | `key` | `job_id`, `body_hash` |
 //! | `conn#`id | `conn` | `caller` |
+//! | | `running` | `running`: a string set, one `until ms#name` a place taken |
+//! | `running#H(caller)` | `running` | the same |
 //! | `part#`UUID | number | `bytes` |
 
 use crate::chat::{Caller, Delta, Started, StopReason, Terminal, Usage};
@@ -143,6 +145,11 @@ pub(super) fn job_key_pk(caller: &Caller, key: &str) -> String {
 /// The partition of a connection.
 pub(super) fn connection_pk(id: &str) -> String {
     format!("conn#{id}")
+}
+
+/// The partition of a caller's places.
+pub(super) fn running_pk(caller: &Caller) -> String {
+    format!("running#{}", digest(&[&caller.0]))
 }
 
 /// What an `event` or `end` row of a reply says.

@@ -27,6 +27,7 @@ mod jobs;
 mod overflow;
 mod replies;
 mod rows;
+mod slots;
 mod work;
 
 pub use answers::{AnswerKeys, StoredAnswer};
@@ -34,7 +35,8 @@ pub use chats::{ChatSummary, Turn};
 pub use curated::{CuratedRow, parse_curated_row};
 pub use finish::{Finish, Finished};
 pub use jobs::{Created, Job, JobOutcome, JobStatus};
-pub use replies::{Begun, Flush, ReplyKey, ReplyRow};
+pub use replies::{Begin, Begun, Flush, ReplyKey, ReplyRow};
+pub use slots::{Holder, Slot};
 
 /// The longest one call of the service may take, its retries included.
 const CALL_LIMIT: Duration = Duration::from_secs(5);

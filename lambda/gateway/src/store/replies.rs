@@ -33,6 +33,17 @@ impl ReplyKey {
     }
 }
 
+/// A reply about to begin.
+#[derive(Clone, Copy, Debug)]
+pub struct Begin<'a> {
+    /// Of the request's body.
+    pub fingerprint: &'a str,
+    /// What brought the request, where it may be brought twice.
+    pub delivery: Option<&'a str>,
+    /// How long until the first flush is missed.
+    pub lease: Duration,
+}
+
 /// Whether an id was free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Begun {
@@ -40,6 +51,8 @@ pub enum Begun {
     New,
     /// It was not: load it.
     Exists,
+    /// It was not, and the same delivery had taken it.
+    Repeated,
 }
 
 /// A reply as far as it is kept.
@@ -76,18 +89,14 @@ pub struct Flush<'a> {
 
 impl Store {
     /// Takes an id. One of several callers with the same id gets `New`.
-    pub async fn begin_reply(
-        &self,
-        key: &ReplyKey,
-        fingerprint: &str,
-        lease: Duration,
-    ) -> Result<Begun, Error> {
+    pub async fn begin_reply(&self, key: &ReplyKey, begin: Begin<'_>) -> Result<Begun, Error> {
         let mut row = item::key(&key.pk(), "begin");
-        row.insert("fingerprint".to_owned(), item::s(fingerprint));
+        row.insert("fingerprint".to_owned(), item::s(begin.fingerprint));
+        row.extend(begin.delivery.map(|delivery| ("delivery".to_owned(), item::s(delivery))));
         // A put whose answer was lost is sent again by the SDK and then meets its own row.
         let owner = new_id();
         row.insert("owner".to_owned(), item::s(&owner));
-        row.insert("lease_until".to_owned(), item::n(self.lease_end(lease)));
+        row.insert("lease_until".to_owned(), item::n(self.lease_end(begin.lease)));
         row.insert("expires_at".to_owned(), item::n(self.begin_expiry()));
         let put = self.client.put_item().table_name(&self.tables.state).set_item(Some(row));
         let put = put.condition_expression(ABSENT).expression_attribute_values(":now", self.now());
@@ -95,8 +104,12 @@ impl Store {
         let Err(error) = put.send().await else { return Ok(Begun::New) };
         match error.as_service_error() {
             Some(PutItemError::ConditionalCheckFailedException(refused)) => {
-                let known = refused.item().and_then(|row| item::text(row, "owner"));
-                Ok(if known == Some(&owner) { Begun::New } else { Begun::Exists })
+                let known = |name| refused.item().and_then(|row| item::text(row, name));
+                Ok(match begin.delivery {
+                    _ if known("owner") == Some(&owner) => Begun::New,
+                    Some(delivery) if known("delivery") == Some(delivery) => Begun::Repeated,
+                    _ => Begun::Exists,
+                })
             }
             _ => Err(away("begin", &error)),
         }

@@ -3,7 +3,7 @@
 use crate::{LEASE, World, ann, bob, completed, deltas, finish, noise, started, usage};
 use gateway::chat::{Delta, Terminal};
 use gateway::error::{Error, Kind};
-use gateway::store::{Begun, Finish, Finished, Flush, ReplyKey, ReplyRow, Store};
+use gateway::store::{Begin, Begun, Finish, Finished, Flush, ReplyKey, ReplyRow, Store};
 use std::time::Duration;
 
 fn key() -> ReplyKey {
@@ -13,6 +13,10 @@ fn key() -> ReplyKey {
 fn failed() -> Terminal {
     let error = Error::new(Kind::Internal, "The process that answered is gone.");
     Terminal::Failed { error, usage: usage() }
+}
+
+fn begin(fingerprint: &str) -> Begin<'_> {
+    Begin { fingerprint, delivery: None, lease: LEASE }
 }
 
 async fn flush(store: &Store, key: &ReplyKey, first_seq: u64, deltas: &[Delta]) {
@@ -31,11 +35,19 @@ fn text(row: &ReplyRow) -> String {
 
 pub async fn an_id_is_taken_once(world: World) {
     assert_eq!(world.store.load_reply(&key()).await.unwrap(), None);
-    assert_eq!(world.store.begin_reply(&key(), "f", LEASE).await.unwrap(), Begun::New);
-    assert_eq!(world.store.begin_reply(&key(), "g", LEASE).await.unwrap(), Begun::Exists);
+    assert_eq!(world.store.begin_reply(&key(), begin("f")).await.unwrap(), Begun::New);
+    assert_eq!(world.store.begin_reply(&key(), begin("g")).await.unwrap(), Begun::Exists);
     let row = load(&world.store).await;
     assert_eq!((row.fingerprint.as_deref(), row.started, row.end), (Some("f"), None, None));
     assert_eq!(row.lease_until_ms, world.now() + 30_000);
+}
+
+pub async fn a_repeated_delivery_is_told_from_a_repeated_request(world: World) {
+    let delivered = |delivery| Begin { delivery: Some(delivery), ..begin("f") };
+    assert_eq!(world.store.begin_reply(&key(), delivered("m1")).await.unwrap(), Begun::New);
+    assert_eq!(world.store.begin_reply(&key(), delivered("m1")).await.unwrap(), Begun::Repeated);
+    assert_eq!(world.store.begin_reply(&key(), delivered("m2")).await.unwrap(), Begun::Exists);
+    assert_eq!(world.store.begin_reply(&key(), begin("f")).await.unwrap(), Begun::Exists);
 }
 
 pub async fn what_was_flushed_is_loaded_in_order(world: World) {
@@ -57,10 +69,10 @@ pub async fn what_was_flushed_is_loaded_in_order(world: World) {
 }
 
 pub async fn a_reply_of_another_caller_is_not_there(world: World) {
-    world.store.begin_reply(&key(), "f", LEASE).await.unwrap();
+    world.store.begin_reply(&key(), begin("f")).await.unwrap();
     let bobs = ReplyKey::new(&bob(), "r");
     assert_eq!(world.store.load_reply(&bobs).await.unwrap(), None);
-    assert_eq!(world.store.begin_reply(&bobs, "g", LEASE).await.unwrap(), Begun::New);
+    assert_eq!(world.store.begin_reply(&bobs, begin("g")).await.unwrap(), Begun::New);
     world.clock.advance(LEASE);
     world.store.end_reply_if_abandoned(&bobs, &failed()).await.unwrap();
     assert_eq!(load(&world.store).await.end, None);
@@ -78,7 +90,7 @@ pub async fn a_second_terminal_changes_nothing(world: World) {
 }
 
 pub async fn expired_replies_vanish_at_once_and_free_their_id(world: World) {
-    world.store.begin_reply(&key(), "f", LEASE).await.unwrap();
+    world.store.begin_reply(&key(), begin("f")).await.unwrap();
     flush(&world.store, &key(), 1, &deltas("one ")).await;
     world.clock.advance(Duration::from_secs(60));
     let (key, started, end) = (key(), started("r"), completed());
@@ -91,7 +103,7 @@ pub async fn expired_replies_vanish_at_once_and_free_their_id(world: World) {
     world.clock.advance(Duration::from_secs(61));
     assert_eq!(world.store.load_reply(&key).await.unwrap(), None);
     world.clock.advance(Duration::from_secs(900));
-    assert_eq!(world.store.begin_reply(&key, "g", LEASE).await.unwrap(), Begun::New);
+    assert_eq!(world.store.begin_reply(&key, begin("g")).await.unwrap(), Begun::New);
     assert_eq!(world.store.finish(finish(&key, &started, &end)).await.unwrap(), Finished::Stored);
 }
 

@@ -13,6 +13,7 @@ const USAGE: &str = "lambda-emulator --rest PATH --ws PATH
   --api-key NAME=KEY     a key is needed; repeatable
   --bearer-keys          the key is what the authorizer gives as usageIdentifierKey
   --iam                  requests must be signed; the access key is the caller
+  --signed-by KEY        requests without a signature count as signed with this access key
   --no-freeze            idle children are not stopped
   --role-variable NAME   tells the rest binary its role (ROLE)
   --authorizer-role V    its value for the authorizer (authorizer)
@@ -71,6 +72,7 @@ fn valued(options: &mut Options, flag: &str, value: String) -> Result<(), Box<dy
         "--ws" => options.ws = Some(value.into()),
         "--concurrency" => options.concurrency = value.parse()?,
         "--env" => options.env.push(pair(&value)?),
+        "--signed-by" => options.signer = Some(value),
         "--api-key" => options.api_keys.push(pair(&value)?),
         "--role-variable" => options.role_variable = value,
         "--authorizer-role" => options.authorizer_role = value,

@@ -37,7 +37,7 @@ pub(super) async fn identify(front: &Front, asked: &Asked, event: &Value) -> Res
 /// The signer, by the access key alone. `None` where there has to be a signature and is none.
 pub(super) fn signed(front: &Front, asked: &Asked) -> Option<Identity> {
     if !front.options.iam {
-        return Some(Identity::default());
+        return Some(Identity { access_key: front.options.signer.clone(), ..Identity::default() });
     }
     let header = asked.header("authorization").filter(|value| value.starts_with("AWS4-HMAC-SHA256"));
     let credential = match header.and_then(|value| value.split_once("Credential=")) {

@@ -20,6 +20,8 @@ pub struct Options {
     pub bearer_keys: bool,
     /// Requests must be signed; the access key tells who it is. The signature is not computed.
     pub iam: bool,
+    /// Requests without a signature count as signed with this access key.
+    pub signer: Option<String>,
     /// Idle children are stopped with SIGSTOP.
     pub freeze: bool,
     /// The variable that tells the rest binary its role.
@@ -44,6 +46,7 @@ impl Default for Options {
             api_keys: Vec::new(),
             bearer_keys: false,
             iam: false,
+            signer: None,
             freeze: true,
             role_variable: "ROLE".to_owned(),
             authorizer_role: "authorizer".to_owned(),

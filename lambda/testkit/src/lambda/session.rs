@@ -73,7 +73,11 @@ async fn serve(
                     None
                 }
                 Read::Nothing => continue,
-                Read::Over(why) => return why,
+                Read::Over(why) => {
+                    // The answer to the client's close frame is waiting to be sent.
+                    let _gone_already = timeout(FAREWELL, socket.flush()).await;
+                    return why;
+                }
                 Read::Refused(why) => Some(why),
             },
             order = orders.recv() => match order {

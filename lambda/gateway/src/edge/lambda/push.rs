@@ -1,6 +1,6 @@
 //! A WebSocket connection's outlet on AWS: `PostToConnection`.
 
-use crate::edge::socket::{Gone, Outlet};
+use crate::edge::socket::{Gone, Outlet, Sent};
 use aws_sdk_apigatewaymanagement::Client;
 use aws_sdk_apigatewaymanagement::error::SdkError;
 use aws_sdk_apigatewaymanagement::operation::post_to_connection::PostToConnectionError;
@@ -40,14 +40,16 @@ impl Connection {
     }
 
     /// Pushes a frame until it is delivered. One that may have been delivered is sent again, with
-    /// the same `seq` in it: the client that has it already drops it.
-    async fn push(&self, frame: String) -> Result<(), Gone> {
+    /// the same `seq` in it, so that the client that has it already drops it; unless it must not be
+    /// `repeated`.
+    async fn push(&self, frame: String, repeated: bool) -> Result<Sent, Gone> {
         let mut wait = FIRST_WAIT;
         let data = Blob::new(frame);
         loop {
             match self.call(data.clone()).await {
-                Push::Done => return Ok(()),
+                Push::Done => return Ok(Sent::Surely),
                 Push::Gone => return Err(Gone),
+                Push::Ambiguous if !repeated => return Ok(Sent::Perhaps),
                 Push::Later | Push::Ambiguous if Instant::now() + wait >= self.until => return Err(Gone),
                 Push::Later | Push::Ambiguous => sleep(wait).await,
             }
@@ -90,12 +92,16 @@ fn outcome(error: &SdkError<PostToConnectionError>) -> Push {
 
 impl Outlet for Connection {
     fn send(&self, frame: String) -> BoxFuture<'_, Result<(), Gone>> {
-        Box::pin(self.push(frame))
+        Box::pin(async { self.push(frame, true).await.map(|_| ()) })
+    }
+
+    fn once(&self, frame: String) -> BoxFuture<'_, Result<Sent, Gone>> {
+        Box::pin(self.push(frame, false))
     }
 
     fn urgent(&self, frame: String) -> BoxFuture<'_, Result<(), Gone>> {
         // Each event has an invocation of its own: nothing waits before this frame.
-        Box::pin(self.push(frame))
+        self.send(frame)
     }
 
     fn close(&self, _code: u16, _reason: &'static str) -> BoxFuture<'_, Result<(), Gone>> {

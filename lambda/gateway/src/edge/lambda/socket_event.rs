@@ -71,13 +71,15 @@ async fn message(lambda: &Lambda, id: &str, event: &Value, until: Instant) -> An
             return Answer::Whole(json!({"statusCode": error.kind.status()}));
         }
     };
+    let context = &event["requestContext"];
     let text = event["body"].as_str().unwrap_or_default().to_owned();
     let outlet = Arc::new(Connection::new(lambda.connections.clone(), id.to_owned(), until));
     let doors = Arc::new(lambda.doors(Some(until)));
+    let message_id = context["messageId"].as_str().unwrap_or_default();
+    let session = Session::new(doors, caller, outlet).delivered(id, message_id);
     // Answered before anything is asked: API Gateway gives up on an integration after 29 seconds and
     // puts a frame of its own into the client's stream.
     let going = Box::pin(async move {
-        let session = Session::new(doors, caller, outlet);
         if let Some(going) = session.text(&text).await {
             going.await;
         }
@@ -95,5 +97,5 @@ async fn caller_of(lambda: &Lambda, id: &str, event: &Value) -> Result<Caller, E
         Some(store) => store.connection(id).await?,
         None => None,
     };
-    Ok(stored.unwrap_or_else(|| Caller(format!("connection:{id}"))))
+    Ok(stored.unwrap_or_else(|| Caller::connection(id)))
 }

@@ -1,0 +1,114 @@
+"""The other target of the suite: the two Lambda binaries behind the emulator of Lambda and API
+Gateway, in front of the Bedrock stand-in and of DynamoDB's semantics over HTTP."""
+
+import json
+import subprocess
+import urllib.request
+
+from target import BUILT, GATEWAY, Target, until
+
+EMULATOR = str(BUILT / "lambda-emulator")
+DYNAMODB = str(BUILT / "dynamodb-server")
+SIGNER = "AKIATESTS"
+
+
+class Functions(Target):
+    """As `Target`. Where there are no `keys`, the API has IAM authentication and every request counts
+    as signed by one principal; `signer=None` switches authentication off. `emulator` are options of
+    the emulator."""
+
+    stage = "/prod"
+    lease = 30
+
+    def __init__(self, standin=None, *, signer=SIGNER, emulator=(), **options):
+        super().__init__(standin, **options)
+        self.signer, self.emulator = signer, list(emulator)
+        assert not self.args, "the functions have no command line"
+        self.database = None
+
+    def command(self):
+        """The command line of the emulator."""
+        command = [EMULATOR, "--rest", str(BUILT / "rest"), "--ws", str(BUILT / "ws"), "--concurrency", "64"]
+        for name, key in self.keys.items():
+            command += ["--api-key", f"{name}={key}", "--bearer-keys"]
+        command += ["--signed-by", self.signer] if self.signer and not self.keys else []
+        for name, value in self.settings().items():
+            command += ["--env", f"{name}={value}"]
+        return command + self.emulator
+
+    def settings(self):
+        """The functions' environment."""
+        env = {"LLM_GATEWAY_LOG": "info", "PUSH_INTERVAL_MS": "0"}
+        if self.standin:
+            env["AWS_ENDPOINT_URL_BEDROCK_RUNTIME"] = self.standin.url
+        if self.database:
+            env |= {"AWS_ENDPOINT_URL_DYNAMODB": self.dynamodb}
+            env |= {"ANSWERS_TABLE": "answers", "STATE_TABLE": "state"}
+        return env | self.env
+
+    def start(self):
+        """Starts everything and waits until it serves. The tables outlive a restart."""
+        if self.store and not self.database:
+            self.database = subprocess.Popen([DYNAMODB], stdout=subprocess.PIPE, text=True)
+            self.dynamodb = self.database.stdout.readline().strip()
+            if self.answers:
+                self.upload()
+        with open(self.home / "emulator.log", "a") as log:
+            self.process = subprocess.Popen(
+                self.command(), stdout=subprocess.PIPE, stderr=log, text=True
+            )
+        self.urls = json.loads(self.process.stdout.readline())
+        self.url = self.urls["rest"]
+        return self
+
+    def upload(self):
+        """Curated answers get into the table as a user gets them there."""
+        env = self.environment() | {"AWS_ENDPOINT_URL_DYNAMODB": self.dynamodb}
+        command = [GATEWAY, "upload", str(self.answers), "-t", "answers"]
+        subprocess.run(command, env=env, check=True, capture_output=True, timeout=60)
+
+    @property
+    def ws_url(self):
+        return self.urls["ws"]
+
+    stage_url = ws_url
+
+    @property
+    def address(self):
+        """Host and port of the REST API."""
+        host, port = self.url.removeprefix("http://").split("/")[0].rsplit(":", 1)
+        return host, int(port)
+
+    def control(self, path, body=None):
+        """The emulator's own endpoint."""
+        data = None if body is None else json.dumps(body).encode()
+        method = {"/knobs": "PUT"}.get(path, "POST") if data else "GET"
+        request = urllib.request.Request(self.urls["control"] + path, data, method=method)
+        with urllib.request.urlopen(request, timeout=20) as reply:
+            return json.load(reply)
+
+    @property
+    def log(self):
+        return "\n".join(line["text"] for line in self.control("/logs"))
+
+    def stop(self):
+        """Everything of the functions ends; the tables stay."""
+        self.process.terminate()
+        code = self.process.wait(20)
+        self.process.stdout.close()
+        return code
+
+    def kill(self):
+        """Ends every execution environment at once, in the middle of whatever it does."""
+        self.control("/kill", {})
+        self.stop()
+
+    def close(self):
+        if self.process and self.process.poll() is None:
+            self.stop()
+        if self.database:
+            self.database.kill()
+            self.database.wait(10)
+            self.database.stdout.close()
+        self.process = None
+        super().close()
