@@ -1,182 +1,201 @@
-"""The two Lambda binaries behind the emulator of Lambda and API Gateway: the doors as on one machine."""
+"""The two Lambda binaries where they differ from the command: invocations, pushes, keys, limits. All
+other files of the suite run against them too, where `LLM_GATEWAY_TARGET` is `lambda`."""
 
 import contextlib
 import json
-import subprocess
 import time
 import urllib.request
 
 import pytest
-from websockets.sync.client import connect
+from clients import MODEL, Http, Socket, events, new_id, standin, told
 
-from target import BUILT, Standin, until
+from functions import Functions
+from target import until
 
-END = "<End of LLM response>"
+pytestmark = pytest.mark.functions("the functions themselves")
 
-
-class Lambdas:
-    """The emulator with both binaries, in front of a stand-in of Bedrock."""
-
-    def __init__(self, *options):
-        self.standin = Standin()
-        command = [str(BUILT / "lambda-emulator"), "--rest", str(BUILT / "rest"), "--ws", str(BUILT / "ws")]
-        command += ["--env", f"AWS_ENDPOINT_URL_BEDROCK_RUNTIME={self.standin.url}", *options]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        self.urls = json.loads(self.process.stdout.readline())
-
-    def post(self, path, body, base="rest", headers=None):
-        request = urllib.request.Request(self.urls[base] + path, json.dumps(body).encode(), headers or {})
-        try:
-            with urllib.request.urlopen(request, timeout=20) as reply:
-                return reply.status, reply.read().decode(), dict(reply.headers)
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode(), dict(error.headers)
-
-    def control(self, path):
-        with urllib.request.urlopen(self.urls["control"] + path, timeout=10) as reply:
-            return json.load(reply)
-
-    def socket(self):
-        return connect(self.urls["ws"] + "?name=Ryan", open_timeout=20)
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(20)
-        self.standin.stop()
+CHAT = {"action": "sendmessage"}
 
 
-@contextlib.contextmanager
-def running(*options):
-    lambdas = Lambdas(*options)
-    try:
-        yield lambdas
-    finally:
-        lambdas.stop()
+@pytest.fixture
+def make():
+    """Starts functions of this test's own."""
+    with contextlib.ExitStack() as stack:
+
+        def start(**options):
+            functions = Functions(**options)
+            stack.callback(functions.close)
+            return functions.start()
+
+        yield start
 
 
-@pytest.fixture(scope="module")
-def lambdas():
-    with running() as both:
-        yield both
+def outcomes(target, function="ws"):
+    """How the function's invocations ended, those that run left out."""
+    seen = target.control("/seen")["invocations"]
+    return [one["outcome"] for one in seen if one["function"] == function and one["outcome"]]
 
 
-def standin(**knobs):
-    return "@standin" + json.dumps(knobs)
-
-
-def until_end(ws):
-    """The frames of one reply of door 2."""
+def rest_of(socket):
+    """Whatever else comes to a client."""
     frames = []
-    while not frames or frames[-1]["has_more_messages"] == "true":
-        frames.append(json.loads(ws.recv(20)))
+    with contextlib.suppress(TimeoutError):
+        while True:
+            frames.append(socket.next(timeout=0.5))
     return frames
 
 
-def test_door_1_answers_whole_with_the_headers_of_the_local_gateway(lambdas):
-    status, text, headers = lambdas.post("/anthropic.claude-v2", {"prompt": "hello", "x": 1})
-    answer = json.loads(text)
-    assert status == 200 and answer["completion"].endswith("hello") and answer["ignored"] == ["x"]
-    assert headers["x-request-id"] == answer["request_id"] and headers["x-cache"] == "off"
+def whole(tokens):
+    return "".join(f"token{n} " for n in range(tokens))
 
 
-def test_door_1_streams_as_the_model_speaks(lambdas):
-    body = json.dumps({"prompt": standin(text="one two three", gap_ms=300), "stream": True}).encode()
-    with urllib.request.urlopen(lambdas.urls["rest"] + "/anthropic.claude-v2", body, timeout=20) as reply:
-        begun, arrivals = time.monotonic(), []
-        for line in reply:
-            if line.startswith(b"data: "):
-                arrivals.append((time.monotonic() - begun, json.loads(line[6:])))
-    texts = [frame["completion"] for _, frame in arrivals]
-    assert "".join(texts) == "one two three" and arrivals[-1][1]["has_more_messages"] == "false"
-    assert arrivals[-1][0] - arrivals[0][0] > 0.4, "the first piece did not wait for the last"
+def test_the_function_url_speaks_door_5(target):
+    body = json.dumps({"modelParams": {"prompt": standin("hello")}}).encode()
+    with urllib.request.urlopen(target.urls["function_url"] + "/", body, timeout=20) as reply:
+        assert reply.headers["content-type"].startswith("text/plain") and b"hello" in reply.read()
 
 
-def test_errors_have_their_status_and_shape(lambdas):
-    for path, body, status, code in [
-        ("/anthropic.claude-v2", {"prompt": ""}, 400, "invalid_request"),
-        ("/no.such-model", {"prompt": "q"}, 404, "model_not_found"),
-        ("/anthropic.claude-v2", {"prompt": standin(throttle=99, retry_after=7)}, 429, "throttled"),
-        ("/anthropic.claude-v2", {"prompt": standin(tokens=9, fault={"kind": "cut", "after": 3})}, 502, "upstream_error"),
-    ]:
-        found, text, headers = lambdas.post(path, body)
-        assert (found, json.loads(text)["error"]["code"]) == (status, code)
-        assert headers.get("retry-after") == ("7" if status == 429 else None)
+@pytest.mark.slow
+def test_a_45_second_answer_arrives_whole_and_without_a_foreign_frame(make):
+    target = make()
+    with Socket(target) as socket:
+        begun = time.monotonic()
+        frames = socket.reply(standin(tokens=90, gap_ms=500))
+        assert time.monotonic() - begun > 44
+        assert told(frames) == whole(90) and frames[-1]["stop_reason"] == "end_turn"
+    # The environment was busy until the terminal was out, and only then frozen.
+    until(lambda: outcomes(target)[-1:] == ["ok"], what="the end of the invocation")
 
 
-def test_door_5_streams_raw_text_from_the_function_url(lambdas):
-    status, text, headers = lambdas.post("/", {"modelParams": {"prompt": "hello"}}, base="function_url")
-    assert (status, text.endswith("hello")) == (200, True)
-    assert headers["content-type"].startswith("text/plain")
+def test_a_message_that_is_delivered_twice_is_answered_once(make):
+    target, prompt, given = make(), standin("twice", tokens=3), new_id()
+    target.control("/knobs", {"repeated_messages": True})
+    with Socket(target) as socket:
+        frames = socket.reply(prompt)
+        named = socket.reply(standin("named", tokens=3), request_id=given)
+        until(lambda: outcomes(target).count("ok") >= 5, what="four messages and a connect")
+        assert told(frames) == told(named) == whole(3)
+        with pytest.raises(TimeoutError):
+            socket.next(timeout=1)
+        # The client's own repetition is another matter: it gets its answer again.
+        target.control("/knobs", {})
+        assert len(target.standin.asked(prompt)) == 1
 
 
-def test_doors_2_3_and_4_speak_over_one_websocket(lambdas):
-    with lambdas.socket() as ws:
-        ws.send("__ping__")
-        assert ws.recv(20) == '"__pong__"'
-        ws.send(json.dumps({"action": "sendmessage", "prompt": standin(tokens=20, gap_ms=20)}))
-        frames = until_end(ws)
-        words = "".join(frame["completion"] for frame in frames).split()
-        assert len(words) == 20 and frames[-1]["stop_reason"] == "end_turn"
-        assert len(frames) < 12, "deltas gather while a push is on its way"
-        ws.send(json.dumps({"action": "invokeModel", "prompt": "\n\nHuman: hi\n\nAssistant:", "parameters": {}}))
-        texts = [ws.recv(20)]
-        while texts[-1] != END:
-            texts.append(ws.recv(20))
-        assert "".join(texts[:-1]).endswith("hi")
-        ws.send(json.dumps({"user_id": "u", "request_id": "r", "type": "text", "body": "hello"}))
-        last = json.loads(ws.recv(20))
-        while last["status"] == "proceeding":
-            last = json.loads(ws.recv(20))
-        assert last["status"] == "completed" and last["msg"].endswith("hello")
-        ws.send("neither JSON nor a ping")
-        assert json.loads(ws.recv(20))["error"]["code"] == "invalid_request"
+def test_a_request_that_a_client_repeats_attaches_although_deliveries_are_told_apart(target):
+    prompt, given = standin("again", tokens=3), new_id()
+    with Socket(target) as socket:
+        first, second = (socket.reply(prompt, request_id=given) for _ in range(2))
+    assert told(first) == told(second) == whole(3) and len(target.standin.asked(prompt)) == 1
 
 
-def test_an_answer_longer_than_the_integration_limit_arrives_whole_without_a_foreign_frame():
-    with running("--integration-ms", "1000") as lambdas, lambdas.socket() as ws:
-        ws.send(json.dumps({"action": "sendmessage", "prompt": standin(tokens=30, gap_ms=100)}))
-        frames = until_end(ws)
-        assert all("completion" in frame for frame in frames)
-        assert len("".join(frame["completion"] for frame in frames).split()) == 30
-        ended = lambda: [seen["outcome"] for seen in lambdas.control("/seen")["invocations"] if seen["function"] == "ws"]
-        until(lambda: ended()[-1] == "ok", what="the end of the invocation")
+def test_what_the_model_says_while_a_push_is_on_its_way_goes_together(make):
+    target = make(env={"PUSH_INTERVAL_MS": "100"})
+    target.control("/knobs", {"push_delay_ms": 20})
+    with Socket(target) as socket:
+        frames = socket.reply(standin(tokens=200, gap_ms=10))
+    assert told(frames) == whole(200) and len(frames) <= 50
 
 
-def test_a_cut_stream_and_failing_pushes_end_in_one_true_terminal():
-    with running() as lambdas, lambdas.socket() as ws:
-        knobs = {"throttled": {"every": 3}, "unavailable": {"at": [5]}}
-        request = urllib.request.Request(
-            lambdas.urls["control"] + "/knobs", json.dumps(knobs).encode(), {"content-type": "application/json"}, method="PUT"
-        )
-        urllib.request.urlopen(request, timeout=10).read()
-        prompt = standin(tokens=30, gap_ms=60, fault={"kind": "cut", "after": 20})
-        ws.send(json.dumps({"action": "sendmessage", "prompt": prompt}))
-        frames = until_end(ws)
-        assert frames[-1]["error"]["code"] == "upstream_error"
-        words = "".join(frame["completion"] for frame in frames[:-1]).split()
-        assert len(words) == 20 and len(set(frame["seq"] for frame in frames[:-1])) == len(frames) - 1
+def test_every_open_client_gets_one_true_terminal_or_its_connection_is_gone(make):
+    """Bedrock is cut, every tenth push is refused, one fails, one connection is gone, and one reply is
+    still speaking when the function's time is over."""
+    target = make(emulator=["--timeout-s", "9"])
+    asked = {
+        "cut": standin("cut", tokens=60, gap_ms=30, fault={"kind": "cut", "after": 40}),
+        "whole": standin("whole", tokens=80, gap_ms=30),
+        "late": standin("late", tokens=2000, gap_ms=30),
+        "gone": standin("gone", tokens=40, gap_ms=40),
+    }
+    with contextlib.ExitStack() as stack:
+        sockets = {name: stack.enter_context(Socket(target)) for name in asked}
+        seen = {name: [] for name in asked}
+        target.control("/knobs", {"throttled": {"every": 10}, "unavailable": {"at": [7]}})
+        for name, socket in sockets.items():
+            socket.ask(asked[name])
+        seen["gone"].append(sockets["gone"].next())
+        clients = target.control("/seen")["connections"]
+        knobs = {"gone": [clients[-1]["id"]], "throttled": {"every": 10}, "unavailable": {"at": [7]}}
+        target.control("/knobs", knobs)
+        for name in ("cut", "whole", "late"):
+            seen[name] = sockets[name].frames()
+        assert seen["cut"][-1]["error"]["code"] == "upstream_error" and told(seen["cut"]) == whole(40)
+        assert told(seen["whole"]) == whole(80)
+        assert seen["late"][-1]["error"]["code"] == "deadline_exceeded"
+        said = told(seen["late"])
+        assert len(said) > 500 and whole(2000).startswith(said)
+        lost = Http(target).answer
+        until(lambda: lost(seen["gone"][0]["request_id"])["status"] == "completed", 20, what="its end")
+        assert lost(seen["gone"][0]["request_id"])["completion"] == whole(40)
+        assert lost(seen["late"][0]["request_id"])["completion"] == said
+        for name in ("cut", "whole", "late"):
+            assert not rest_of(sockets[name]), "nothing comes after a terminal"
+        assert all(frame["has_more_messages"] == "true" for frame in seen["gone"] + rest_of(sockets["gone"]))
+    for prompt in asked.values():
+        assert len(target.standin.asked(prompt)) == 1, "nothing is asked of the model twice"
+    assert set(outcomes(target)) == {"ok"}
 
 
-def test_an_api_key_is_needed_where_keys_are_set():
-    with running("--api-key", "alice=secret-1") as lambdas:
-        body = {"prompt": "hello"}
-        assert lambdas.post("/anthropic.claude-v2", body)[0] == 403
-        assert lambdas.post("/anthropic.claude-v2", body, headers={"x-api-key": "secret-1"})[0] == 200
+def test_a_streamed_rest_reply_ends_with_its_text_when_the_functions_time_is_over(make):
+    target = make(emulator=["--timeout-s", "6"])
+    seen = Http(target).stream(standin(tokens=2000, gap_ms=30))
+    assert seen[-1]["error"]["code"] == "deadline_exceeded" and whole(2000).startswith(told(seen))
+    reply = Http(target).ask(standin(tokens=2000, gap_ms=30))
+    assert (reply.status, reply.headers["x-should-retry"]) == (504, "false")
+    assert whole(2000).startswith(reply.json()["completion"]) and len(reply.json()["completion"]) > 100
 
 
-def test_a_bearer_key_passes_by_way_of_the_authorizer():
-    with running("--api-key", "alice=secret-1", "--bearer-keys") as lambdas:
-        body = {"prompt": "hello"}
-        assert lambdas.post("/anthropic.claude-v2", body)[0] == 401
-        assert lambdas.post("/anthropic.claude-v2", body, headers={"Authorization": "Bearer secret-1"})[0] == 200
-        assert lambdas.post("/anthropic.claude-v2", body, headers={"Authorization": "Bearer wrong"})[0] == 403
+def test_door_3_ends_with_an_error_where_a_frame_may_be_lost(make):
+    target = make()
+    target.control("/knobs", {"ambiguous": {"at": [2]}})
+    with Socket(target) as socket:
+        prompt = standin(tokens=40, gap_ms=20)
+        socket.send({"action": "invokeModel", "prompt": f"\n\nHuman: {prompt}\n\nAssistant:", "parameters": {}})
+        texts = socket.texts()
+        assert texts[-1].startswith("Error: ") and whole(40).startswith("".join(texts[:-1]))
+        with pytest.raises(TimeoutError):
+            socket.raw(timeout=1)
+        target.control("/knobs", {"ambiguous": {"at": [2]}})
+        frames = socket.reply(standin(tokens=40, gap_ms=20))
+        numbers = [frame["seq"] for frame in frames[:-1]]
+        assert len(set(numbers)) == len(numbers) - 1, "the same frame again, by its number"
 
 
-def test_logs_are_json_and_name_no_prompt_and_no_answer():
-    with running() as lambdas:
-        lambdas.post("/anthropic.claude-v2", {"prompt": "a-word-of-the-prompt"})
-        lines = [line["text"] for line in lambdas.control("/logs") if line["text"].startswith("{")]
-        assert any(json.loads(line).get("outcome") == "end_turn" for line in lines)
-        assert not any("a-word-of-the-prompt" in line for line in lines)
+def test_without_authentication_an_id_opens_and_nothing_is_listed(make):
+    target = make(signer=None)
+    http, prompt = Http(target), standin("blue")
+    first = http.ask(prompt).json()
+    again = http.ask(standin("and"), chat_id=first["chat_id"]).json()
+    assert again["chat_id"] == first["chat_id"]
+    assert len(http.get(f"/chats/{first['chat_id']}").json()["messages"]) == 4
+    assert http.answer(first["request_id"])["completion"] == first["completion"]
+    assert (http.get("/chats").status, http.get("/chats").error["code"]) == (403, "forbidden")
+    # Identical questions of strangers are not one question, and what a client chose opens nothing.
+    assert http.ask(prompt).json()["cached"] == "false" and len(target.standin.asked(prompt)) == 2
+    mine = [http.ask(standin("mine"), chat_id="mine", request_id="same").json() for _ in range(2)]
+    assert mine[0]["chat_id"] != mine[1]["chat_id"] and mine[0]["request_id"] != mine[1]["request_id"]
+    assert mine[0]["ignored"] == ["request_id"]
+    with Socket(target) as one, Socket(target) as two:
+        chat = one.reply(standin("here"), chat_id="c")[-1]["chat_id"]
+        assert chat == "c"
+        two.send({"action": "chat", "chat_id": "c"})
+        assert two.next()["error"]["code"] == "not_found"
+        one.send({"action": "chats"})
+        assert one.next()["error"]["code"] == "forbidden"
 
 
+def test_a_bearer_key_passes_by_way_of_the_authorizer(make):
+    target = make(keys={"alice": "secret-1"})
+    assert Http(target).ask("hello").status == 401
+    assert Http(target, "secret-1").ask(standin()).status == 200
+    assert Http(target).post(f"/{MODEL}", {"prompt": standin()}, authorization="Bearer secret-1").status == 200
+    assert Http(target).post(f"/{MODEL}", {"prompt": "q"}, authorization="Bearer wrong").status == 403
+
+
+def test_an_environment_is_frozen_between_invocations_and_goes_on_after_it(target):
+    Http(target).ask(standin("one"))
+    time.sleep(0.3)
+    with Http(target).open("POST", f"/{MODEL}", {"prompt": standin(tokens=5, gap_ms=100), "stream": True}) as two:
+        assert told(events(two)) == whole(5)
+    steps = [step["what"] for step in target.control("/seen")["environments"] if step["function"] == "rest"]
+    assert "frozen" in steps and "continued" in steps

@@ -105,11 +105,14 @@ impl Session {
         match action {
             "sendmessage" => {
                 let named = fields.peek_name("request_id");
-                let request = sendmessage::request(fields, self.caller.clone());
+                let request = self.delivery_of(sendmessage::request(fields, self.caller.clone()));
                 let id = request.as_ref().map_or(named, |request| Some(request.id.clone()));
                 self.answer(request, PromptVoice::new(id.as_deref().unwrap_or_default())).await
             }
-            "invokeModel" => self.answer(invoke_model::request(fields, self.caller.clone()), RawVoice).await,
+            "invokeModel" => {
+                let request = self.delivery_of(invoke_model::request(fields, self.caller.clone()));
+                self.answer(request, RawVoice).await
+            }
             "resume" => self.resume(&mut fields).await,
             "cancel" | "chats" | "chat" | "delete_chat" => {
                 for frame in control::act(&self.doors, &self.caller, action, &mut fields).await {
@@ -130,7 +133,7 @@ impl Session {
         let Asked { request_id, wish } = chatbot::request(fields, self.caller.clone());
         let msg = match wish {
             Ok(Wish::Answer(request)) => {
-                return self.answer(Ok(*request), ChatbotVoice::new(&request_id)).await;
+                return self.answer(self.delivery_of(Ok(*request)), ChatbotVoice::new(&request_id)).await;
             }
             Ok(Wish::Forget { chat_id }) => {
                 match self.doors.gateway.delete_chat(&self.caller, &chat_id).await {
@@ -168,18 +171,24 @@ impl Session {
         }
     }
 
+    /// The request, with what delivered it: that may settle its id.
+    fn delivery_of(&self, request: Result<Request, Error>) -> Result<Request, Error> {
+        let mut request = request?;
+        if let Some(delivery) = &self.delivery {
+            request.delivered_by(delivery.clone());
+        }
+        Ok(request)
+    }
+
     async fn answer(
         &self,
         request: Result<Request, Error>,
         mut voice: impl Voice + 'static,
     ) -> Option<Going> {
-        let mut request = match request {
+        let request = match request {
             Ok(request) => request,
             Err(error) => return self.fail(error, &mut voice).await,
         };
-        if let Some(delivery) = &self.delivery {
-            request.delivered_by(delivery.clone());
-        }
         let slot = match self.running.take().await {
             Ok(slot) => slot,
             Err(full) => return self.fail(full, &mut voice).await,

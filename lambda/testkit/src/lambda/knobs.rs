@@ -21,7 +21,7 @@ impl Which {
     }
 }
 
-/// What is wrong with `@connections`; by default nothing is.
+/// What is wrong with API Gateway; by default nothing is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Knobs {
@@ -37,6 +37,8 @@ pub struct Knobs {
     pub gone: Vec<String>,
     /// Answered 410, not delivered.
     pub gone_pushes: Which,
+    /// A client's message is delivered to the function a second time when the first was answered.
+    pub repeated_messages: bool,
 }
 
 /// What happens to one push.

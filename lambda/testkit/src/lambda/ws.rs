@@ -74,6 +74,9 @@ pub(super) async fn message(front: Arc<Front>, connection: Arc<Connection>, body
         let frame = json!({ "message": message, "connectionId": connection.id, "requestId": request });
         front.registry.order(&connection.id, Order::Text(frame.to_string()));
     }
+    if front.pushing.knobs().repeated_messages {
+        let _whatever = integrate(&front, route, &event).await;
+    }
 }
 
 const TIMED_OUT: &str = "Endpoint request timed out";

@@ -47,6 +47,9 @@ pub trait Function: Send + Sync + 'static {
 /// What is left of an invocation for its last words and for storing them.
 const MARGIN: Duration = Duration::from_secs(3);
 
+/// Of that, how long last words may be tried to be said.
+pub const LAST_WORDS: Duration = Duration::from_millis(2500);
+
 /// Serves invocations until the process is ended.
 ///
 /// # Errors

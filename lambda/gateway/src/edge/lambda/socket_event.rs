@@ -4,7 +4,7 @@
 use super::caller::caller;
 use super::open::Lambda;
 use super::push::Connection;
-use super::runtime::Answer;
+use super::runtime::{Answer, LAST_WORDS};
 use crate::chat::Caller;
 use crate::edge::key;
 use crate::edge::socket::Session;
@@ -73,7 +73,7 @@ async fn message(lambda: &Lambda, id: &str, event: &Value, until: Instant) -> An
     };
     let context = &event["requestContext"];
     let text = event["body"].as_str().unwrap_or_default().to_owned();
-    let outlet = Arc::new(Connection::new(lambda.connections.clone(), id.to_owned(), until));
+    let outlet = Arc::new(Connection::new(lambda.connections.clone(), id.to_owned(), until + LAST_WORDS));
     let doors = Arc::new(lambda.doors(Some(until)));
     let message_id = context["messageId"].as_str().unwrap_or_default();
     let session = Session::new(doors, caller, outlet).delivered(id, message_id);
