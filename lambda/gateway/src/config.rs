@@ -2,6 +2,7 @@
 //! that `main` hands in. A wrong value stops the start with a sentence that names the setting.
 
 use serde::Deserialize;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// What the gateway does where there is a choice. Field docs name the setting.
@@ -35,6 +36,10 @@ pub struct Settings {
     pub retrieval_k: usize,
     /// `JOBS_CONCURRENCY`: jobs worked off at once.
     pub jobs_concurrency: usize,
+    /// `JOBS_QUEUE_URL`: the SQS queue of the jobs.
+    pub jobs_queue: Option<String>,
+    /// `LEASE_SECONDS`: how long a reply or job whose process says nothing counts as running.
+    pub lease: Option<Duration>,
     /// `CALLER_SESSION=true`: a role's session is a caller of its own.
     pub caller_session: bool,
     /// `ANSWERS_TABLE` and `STATE_TABLE`: the store's two DynamoDB tables.
@@ -76,6 +81,8 @@ struct Raw {
     retrieval_timeout_ms: Option<String>,
     retrieval_k: Option<String>,
     jobs_concurrency: Option<String>,
+    jobs_queue_url: Option<String>,
+    lease_seconds: Option<String>,
     caller_session: Option<String>,
     answers_table: Option<String>,
     state_table: Option<String>,
@@ -112,7 +119,11 @@ impl Settings {
             answer_cache: !wrong.choice("ANSWER_CACHE", raw.answer_cache, ["on", "off"]),
             stop_on_disconnect: wrong.choice("ON_DISCONNECT", raw.on_disconnect, ["finish", "stop"]),
             push_interval: wrong.millis("PUSH_INTERVAL_MS", raw.push_interval_ms, push_interval, 0..=10_000),
-            max_running_per_caller: wrong.optional("MAX_RUNNING_PER_CALLER", raw.max_running_per_caller),
+            max_running_per_caller: wrong.optional(
+                "MAX_RUNNING_PER_CALLER",
+                raw.max_running_per_caller,
+                1..=1_000_000,
+            ),
             allowed_origins: list(raw.allowed_origins),
             region: raw.region_id.or(raw.aws_region),
             retrieval_timeout: wrong.millis(
@@ -123,6 +134,8 @@ impl Settings {
             ),
             retrieval_k: wrong.number("RETRIEVAL_K", raw.retrieval_k, 4, 1..=50),
             jobs_concurrency: wrong.number("JOBS_CONCURRENCY", raw.jobs_concurrency, 10, 1..=1_000),
+            jobs_queue: wrong.queue(raw.jobs_queue_url),
+            lease: wrong.optional("LEASE_SECONDS", raw.lease_seconds, 2..=600).map(Duration::from_secs),
             caller_session: wrong.choice("CALLER_SESSION", raw.caller_session, ["false", "true"]),
             tables: wrong.tables(raw.answers_table, raw.state_table),
             opensearch: raw.opensearch_domain_endpoint,
@@ -143,13 +156,7 @@ fn list(text: Option<String>) -> Vec<String> {
 struct Wrong(Vec<String>);
 
 impl Wrong {
-    fn number<N>(
-        &mut self,
-        name: &str,
-        text: Option<String>,
-        default: N,
-        range: std::ops::RangeInclusive<N>,
-    ) -> N
+    fn number<N>(&mut self, name: &str, text: Option<String>, default: N, range: RangeInclusive<N>) -> N
     where
         N: std::str::FromStr + PartialOrd + std::fmt::Display,
     {
@@ -169,13 +176,27 @@ impl Wrong {
         name: &str,
         text: Option<String>,
         default: u64,
-        range: std::ops::RangeInclusive<u64>,
+        range: RangeInclusive<u64>,
     ) -> Duration {
         Duration::from_millis(self.number(name, text, default, range))
     }
 
-    fn optional(&mut self, name: &str, text: Option<String>) -> Option<usize> {
-        text.is_some().then(|| self.number(name, text, 1, 1..=1_000_000))
+    fn optional<N>(&mut self, name: &str, text: Option<String>, range: RangeInclusive<N>) -> Option<N>
+    where
+        N: std::str::FromStr + PartialOrd + std::fmt::Display + Copy,
+    {
+        text.is_some().then(|| self.number(name, text, *range.start(), range))
+    }
+
+    fn queue(&mut self, url: Option<String>) -> Option<String> {
+        let url = url?;
+        if !url.starts_with("https://") && !url.starts_with("http://") {
+            self.0.push(format!("JOBS_QUEUE_URL must be the URL of an SQS queue, not \"{url}\"."));
+        }
+        if url.ends_with(".fifo") {
+            self.0.push("JOBS_QUEUE_URL names a FIFO queue; jobs need a standard queue.".to_owned());
+        }
+        Some(url)
     }
 
     fn temperature(&mut self, text: Option<String>) -> Option<f32> {
@@ -241,6 +262,24 @@ mod tests {
     fn the_seeds_default_temperature_of_4096_is_refused_by_name() {
         let wrong = read(&[("DEFAULT_TEMP", "4096"), ("CACHE_SCOPE", "everyone")]).unwrap_err();
         assert!(wrong[0].contains("DEFAULT_TEMP") && wrong[1].contains("CACHE_SCOPE"), "{wrong:?}");
+    }
+
+    #[test]
+    fn a_queue_is_a_standard_one_and_is_named_by_its_url() {
+        let url = "https://sqs.us-east-1.amazonaws.com/1/jobs";
+        assert_eq!(read(&[("JOBS_QUEUE_URL", url)]).unwrap().jobs_queue.as_deref(), Some(url));
+        for (wrong, word) in [("https://sqs.us-east-1.amazonaws.com/1/jobs.fifo", "FIFO"), ("jobs", "URL")] {
+            let sentences = read(&[("JOBS_QUEUE_URL", wrong)]).unwrap_err();
+            assert!(sentences.len() == 1 && sentences[0].contains(word), "{sentences:?}");
+        }
+    }
+
+    #[test]
+    fn a_lease_is_of_whole_seconds() {
+        assert_eq!(read(&[("LEASE_SECONDS", "4")]).unwrap().lease, Some(Duration::from_secs(4)));
+        for wrong in ["1", "601", "2.5", "-4"] {
+            assert!(read(&[("LEASE_SECONDS", wrong)]).unwrap_err()[0].contains("LEASE_SECONDS"));
+        }
     }
 
     #[test]

@@ -153,6 +153,13 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+/// A foreign error and what caused it, in one line and in their short form: the long one would show
+/// pieces of somebody's text.
+pub(crate) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

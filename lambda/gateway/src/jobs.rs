@@ -1,24 +1,20 @@
-//! Jobs: taken in, worked off, told, cancelled. A queue only delivers their ids.
+//! Jobs: taken in, told, cancelled. A queue only delivers their ids; [`crate::worker`] works them off.
 //!
-//! Each attempt is a reply under an id of its own, and a later attempt first looks at those before:
-//! a job whose answer is stored is never asked again.
+//! A job is taken in when its row stands and the queue has its message. Between the two a process can
+//! die or a send can fail, so nobody is told of a job before both: who repeats a request under its
+//! Idempotency-Key sends the message again, and a job without a key, of which nobody has learned, is
+//! ended. A message that is lost later is sent again when somebody asks for its job.
 
-use crate::chat::{Caller, Delta, Request, Terminal, Usage};
+use crate::chat::{Caller, Request};
 use crate::error::{Error, Kind};
 use crate::gateway::Gateway;
-use crate::queue::{Queue, Worked, Worker};
-use crate::reply::collect;
-use crate::store::{Created, Job, JobOutcome, JobStatus, ReplyKey, ReplyRow, Store};
-use futures_util::future::BoxFuture;
-use std::sync::Arc;
+use crate::queue::Queue;
+use crate::store::{Created, Job, JobOutcome, JobStatus, ReplyKey, Store};
 use std::time::Duration;
-use tokio::time::sleep;
 
-/// Tries of a job before it is given up: its row is then the dead letter, with the reason.
-pub const TRIES: u32 = 3;
-
-/// A job that could not begin, because the gateway is busy or closing, waits this long. That is no try.
-const BUSY: Duration = Duration::from_secs(2);
+/// An open job of which nothing was heard for so long is queued again when it is asked for; then
+/// after twice as long each time, so that a queue that is only slow is not filled.
+const SILENCE: Duration = Duration::from_secs(120);
 
 impl Gateway {
     /// Takes a job in: it is checked, durable and queued when this returns. `key` is the caller's
@@ -48,22 +44,38 @@ impl Gateway {
             usage: None,
             created_at_ms: store.now_ms(),
             completed_at_ms: None,
+            requeued_at_ms: None,
         };
         match store.create_job(&job, key).await? {
-            Created::New => {
-                queue.enqueue(&job.caller, &job.id).await?;
-                Ok(job.id)
+            Created::New => match queue.enqueue(&job.caller, &job.id).await {
+                Err(error) if key.is_none() => end_unknown(store, &job, error).await?,
+                queued => queued?,
+            },
+            Created::Existing(id) => {
+                let known = store.job(&job.caller, &id).await?;
+                // The process that made it may have ended before it was queued.
+                if known.is_some_and(|known| known.status == JobStatus::Queued && known.attempts == 0) {
+                    queue.enqueue(&job.caller, &id).await?;
+                }
+                return Ok(id);
             }
-            Created::Existing(id) => Ok(id),
         }
+        Ok(job.id)
     }
 
-    /// The caller's job of this id.
+    /// The caller's job of this id. One of which nothing was heard for long is queued again.
     ///
     /// # Errors
     /// `not_found`, also for a job of another caller; `unavailable`.
-    pub async fn job(&self, caller: &Caller, id: &str) -> Result<Job, Error> {
-        self.memory()?.job(caller, id).await?.ok_or_else(no_job)
+    pub async fn job(&self, queue: Option<&dyn Queue>, caller: &Caller, id: &str) -> Result<Job, Error> {
+        let store = self.memory()?;
+        let job = store.job(caller, id).await?.ok_or_else(no_job)?;
+        if let Some(queue) = queue.filter(|_| may_be_lost(&job, store.now_ms()))
+            && let Err(error) = requeue(store, queue, &job).await
+        {
+            tracing::warn!(job = id, %error, "a job that may be lost was not queued again");
+        }
+        Ok(job)
     }
 
     /// Cancels the caller's job, unless it has ended, and gives it as it is then.
@@ -71,142 +83,113 @@ impl Gateway {
     /// # Errors
     /// `not_found`, also for a job of another caller; `unavailable`.
     pub async fn cancel_job(&self, caller: &Caller, id: &str) -> Result<Job, Error> {
-        self.memory()?.cancel_job(caller, id).await?.ok_or_else(no_job)?;
-        let job = self.job(caller, id).await?;
-        // It may be running here; where it is not, its worker finds that the job is not its own any more.
-        let _not_running = self.cancel(caller, &reply_id(&job, job.attempts)).await;
+        let store = self.memory()?;
+        store.cancel_job(caller, id).await?.ok_or_else(no_job)?;
+        let job = self.job(None, caller, id).await?;
+        if job.status == JobStatus::Cancelled && job.attempts > 0 {
+            self.stop_attempt(store, &job).await?;
+        }
         Ok(job)
     }
-}
 
-impl Worker for Arc<Gateway> {
-    fn work<'a>(&'a self, caller: &'a Caller, id: &'a str) -> BoxFuture<'a, Result<Worked, Error>> {
-        Box::pin(work(self, caller, id))
-    }
-
-    fn open(&self) -> BoxFuture<'_, Result<Vec<(Caller, String)>, Error>> {
-        Box::pin(async { self.memory()?.open_jobs().await })
-    }
-}
-
-/// What a try came to.
-enum Try {
-    Ended(JobOutcome),
-    /// It never began.
-    Refused,
-}
-
-async fn work(gateway: &Arc<Gateway>, caller: &Caller, id: &str) -> Result<Worked, Error> {
-    let store = gateway.memory()?;
-    if gateway.live.is_full(caller, gateway.settings.max_running_per_caller) {
-        return Ok(Worked::Again(BUSY));
-    }
-    let Some(job) = store.claim_job(caller, id, gateway.rooms.lease).await? else {
-        return Ok(Worked::Done);
-    };
-    let tried = tokio::select! {
-        tried = attempt(gateway, store, &job) => tried?,
-        error = renew(gateway, store, &job) => return Err(error),
-    };
-    let outcome = match tried {
-        Try::Ended(outcome) => outcome,
-        Try::Refused => {
-            store.release_job(caller, id, job.attempts, false).await?;
-            return Ok(Worked::Again(BUSY));
+    /// Stops the reply that a cancelled job's last attempt is, here or in another process, also where
+    /// that has yet to begin it.
+    async fn stop_attempt(&self, store: &Store, job: &Job) -> Result<(), Error> {
+        let id = job.reply_id(job.attempts);
+        if let Some(reply) = self.live.find(&job.caller, &id) {
+            reply.cancel();
+        } else if !self.rooms.single_process {
+            store.ask_to_cancel(&ReplyKey::new(&job.caller, &id)).await?;
         }
+        Ok(())
+    }
+}
+
+impl Job {
+    /// The id of the reply that an attempt is.
+    pub(crate) fn reply_id(&self, attempt: u32) -> String {
+        if attempt <= 1 { self.id.clone() } else { format!("{}.{attempt}", self.id) }
+    }
+}
+
+/// Ends a job that was not queued and that nobody knows of. The send may have worked all the same: a
+/// job that a worker has by now is taken in.
+async fn end_unknown(store: &Store, job: &Job, error: Error) -> Result<(), Error> {
+    let outcome = failed(error.clone());
+    match store.give_up_job(&job.caller, &job.id, true, &outcome).await? {
+        true => Err(error),
+        false => Ok(()),
+    }
+}
+
+/// A job that failed without an answer.
+pub(crate) fn failed(error: Error) -> JobOutcome {
+    JobOutcome { status: JobStatus::Failed, completion: None, error: Some(error), usage: None }
+}
+
+/// Is the job open, nobody at work on it, and was it queued long ago?
+fn may_be_lost(job: &Job, now_ms: u64) -> bool {
+    let waits = match job.status {
+        JobStatus::Queued => true,
+        JobStatus::Running => job.lease_until_ms <= now_ms,
+        _ => false,
     };
-    let retry = outcome.error.as_ref().is_some_and(|error| is_worth_retrying(error.kind));
-    let tries = tries(&job);
-    if retry && gateway.live.is_closed() {
-        store.release_job(caller, id, job.attempts, false).await?;
-        return Ok(Worked::Done);
+    let queued_at = job.requeued_at_ms.unwrap_or(job.created_at_ms);
+    let silence = u64::try_from(SILENCE.as_millis()).unwrap_or(u64::MAX);
+    waits && now_ms.saturating_sub(queued_at) >= silence.max(queued_at.saturating_sub(job.created_at_ms))
+}
+
+async fn requeue(store: &Store, queue: &dyn Queue, job: &Job) -> Result<(), Error> {
+    if store.requeue_job(job).await? {
+        tracing::info!(job = job.id, "a job of which nothing was heard is queued again");
+        queue.enqueue(&job.caller, &job.id).await?;
     }
-    if retry && tries < TRIES {
-        store.release_job(caller, id, job.attempts, true).await?;
-        return Ok(Worked::Again(Duration::from_secs(1 << tries)));
-    }
-    store.finish_job(caller, id, job.attempts, &outcome).await?;
-    Ok(Worked::Done)
-}
-
-fn tries(job: &Job) -> u32 {
-    job.attempts.saturating_sub(job.refused)
-}
-
-/// Failures that another try can mend. A deadline is none of them: the answer is too long for it.
-fn is_worth_retrying(kind: Kind) -> bool {
-    matches!(kind, Kind::Throttled | Kind::UpstreamError | Kind::Unavailable | Kind::Internal)
-}
-
-/// The id of the reply that an attempt at a job is.
-fn reply_id(job: &Job, attempt: u32) -> String {
-    if attempt <= 1 { job.id.clone() } else { format!("{}.{attempt}", job.id) }
-}
-
-async fn attempt(gateway: &Arc<Gateway>, store: &Store, job: &Job) -> Result<Try, Error> {
-    for before in (1..job.attempts).rev() {
-        let row = store.load_reply(&ReplyKey::new(&job.caller, &reply_id(job, before))).await?;
-        if let Some(ReplyRow { end: Some(Terminal::Completed { usage, .. }), deltas, .. }) = row {
-            return Ok(Try::Ended(completed(deltas.iter().map(Delta::as_text).collect(), usage)));
-        }
-    }
-    if tries(job) > TRIES {
-        // It was claimed and never finished that often: whatever ends its workers must not go on.
-        let error = Error::new(Kind::Internal, "The gateway was stopped each time it worked on this job.");
-        return Ok(Try::Ended(failed(error, None, None)));
-    }
-    ask(gateway, job).await
-}
-
-fn completed(text: String, usage: Usage) -> JobOutcome {
-    JobOutcome { status: JobStatus::Completed, completion: Some(text), error: None, usage: Some(usage) }
-}
-
-async fn ask(gateway: &Arc<Gateway>, job: &Job) -> Result<Try, Error> {
-    let mut request: Request = match serde_json::from_value(job.request.clone()) {
-        Ok(request) => request,
-        Err(error) => {
-            let error = Error::internal(format!("a job's request cannot be read: {error}"));
-            return Ok(Try::Ended(failed(error, None, None)));
-        }
-    };
-    request.id = reply_id(job, job.attempts);
-    let reply = match gateway.answer(request).await {
-        Ok(reply) => reply,
-        Err(error) if matches!(error.kind, Kind::Throttled | Kind::Unavailable) => return Ok(Try::Refused),
-        Err(error) => return Ok(Try::Ended(failed(error, None, None))),
-    };
-    let whole = collect(reply.read(0)).await;
-    Ok(Try::Ended(match whole.end {
-        Terminal::Completed { usage, .. } => completed(whole.text, usage),
-        Terminal::Failed { error, usage } => {
-            let text = Some(whole.text).filter(|text| !text.is_empty());
-            failed(error, text, Some(usage))
-        }
-    }))
-}
-
-fn failed(error: Error, completion: Option<String>, usage: Option<Usage>) -> JobOutcome {
-    let status = if error.kind == Kind::Cancelled { JobStatus::Cancelled } else { JobStatus::Failed };
-    JobOutcome { status, completion, error: Some(error), usage }
-}
-
-/// Keeps the job ours while it runs; ends only when it is not ours any more.
-async fn renew(gateway: &Gateway, store: &Store, job: &Job) -> Error {
-    loop {
-        sleep(gateway.rooms.lease / 3).await;
-        match store.renew_job(&job.caller, &job.id, job.attempts, gateway.rooms.lease).await {
-            Ok(true) => {}
-            Ok(false) => {
-                // It was cancelled, here or elsewhere, or its lease had run out.
-                let _not_running = gateway.cancel(&job.caller, &reply_id(job, job.attempts)).await;
-                return Error::new(Kind::Cancelled, "The job was taken away from this worker.");
-            }
-            Err(error) => tracing::warn!(job = job.id, %error, "a job's lease was not renewed"),
-        }
-    }
+    Ok(())
 }
 
 fn no_job() -> Error {
     Error::new(Kind::NotFound, "There is no such job of yours, or it is no longer kept.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(status: JobStatus, requeued_at_s: Option<u64>, now_s: u64, expected: bool) {
+        let job = Job {
+            id: "j".into(),
+            caller: Caller("ann".into()),
+            request: serde_json::Value::Null,
+            status,
+            attempts: 1,
+            refused: 0,
+            lease_until_ms: 1_300_000,
+            completion: None,
+            error: None,
+            usage: None,
+            created_at_ms: 1_000_000,
+            completed_at_ms: None,
+            requeued_at_ms: requeued_at_s.map(|s| s * 1000),
+        };
+        assert_eq!(may_be_lost(&job, now_s * 1000), expected, "{status:?} {requeued_at_s:?} {now_s}");
+    }
+
+    #[test]
+    fn a_job_is_queued_again_after_two_minutes_and_then_after_twice_as_long() {
+        check(JobStatus::Queued, None, 1119, false);
+        check(JobStatus::Queued, None, 1120, true);
+        check(JobStatus::Queued, Some(1120), 1239, false);
+        check(JobStatus::Queued, Some(1120), 1240, true);
+        check(JobStatus::Queued, Some(1240), 1479, false);
+        check(JobStatus::Queued, Some(1240), 1480, true);
+    }
+
+    #[test]
+    fn only_an_open_job_that_nobody_works_on_can_be_lost() {
+        check(JobStatus::Running, None, 1299, false);
+        check(JobStatus::Running, None, 1300, true);
+        for status in [JobStatus::Completed, JobStatus::Failed, JobStatus::Cancelled] {
+            check(status, None, 9999, false);
+        }
+    }
 }

@@ -31,3 +31,4 @@ pub mod store;
 pub mod telemetry;
 #[cfg(feature = "embedded")]
 pub mod words;
+pub mod worker;

@@ -200,6 +200,8 @@ promises! {
     jobs::a_worker_that_was_given_up_on_changes_nothing,
     jobs::a_job_keeps_how_it_came_out,
     jobs::a_cancelled_job_stays_cancelled,
+    jobs::only_a_job_that_nobody_works_on_is_given_up,
+    jobs::of_two_who_queue_a_job_again_one_does,
     jobs::open_jobs_are_listed_oldest_first,
     jobs::expired_jobs_and_connections_vanish_at_once,
     jobs::a_connection_knows_its_caller,

@@ -96,6 +96,7 @@ fn each_sdk_is_named_in_one_room() {
         "Bedrock outside its room",
     );
     nobody(users_of("aws_sdk_dynamodb", &["src/store/"]), "DynamoDB outside its room");
+    nobody(users_of("aws_sdk_sqs", &["src/queue/sqs.rs"]), "SQS outside its file");
     nobody(users_of("aws_sdk_apigatewaymanagement", &["src/edge/lambda/"]), "pushes outside their room");
     nobody(users_of("lambda_runtime", &["src/edge/lambda/"]), "the Runtime API outside its room");
     nobody(users_of("dynoxide", &["src/store/embedded.rs"]), "the store's engine outside its file");
@@ -108,7 +109,8 @@ fn each_sdk_is_named_in_one_room() {
 #[test]
 fn rooms_do_not_use_each_other() {
     let rooms = ["store", "retrieval", "model", "queue"];
-    let engine = ["gateway", "run", "recall", "consult", "keep", "flight", "live", "jobs", "plan", "edge"];
+    let engine =
+        ["gateway", "run", "recall", "consult", "keep", "flight", "live", "jobs", "worker", "plan", "edge"];
     for room in rooms {
         let files = sources(&[".rs"]).into_iter().filter(|(path, _)| path.contains(&format!("src/{room}/")));
         for (path, text) in files {

@@ -24,7 +24,7 @@ pub async fn submit(
     request: &Request<Bytes>,
     caller: Caller,
 ) -> Result<Response<Body>, Error> {
-    let missing = "This gateway takes no jobs: it runs without a store to keep them in.";
+    let missing = "This gateway takes no jobs: it was set up without a store and a queue for them.";
     let queue = doors.queue.as_ref().ok_or_else(|| Error::new(Kind::Unavailable, missing))?;
     let body = request.body();
     let mut fields = Fields::parse(body)?;
@@ -56,7 +56,7 @@ pub async fn submit(
 /// # Errors
 /// `not_found`, also for a job of another caller.
 pub async fn show(doors: &Doors, caller: &Caller, id: &str) -> Result<Response<Body>, Error> {
-    Ok(json(&described(&doors.gateway.job(caller, id).await?)))
+    Ok(json(&described(&doors.gateway.job(doors.queue.as_deref(), caller, id).await?)))
 }
 
 /// `DELETE /jobs/{id}`: cancels a job that has not ended.

@@ -1,7 +1,7 @@
 //! The queue of one machine: it works off the job rows themselves. What it holds in memory are only
 //! ids; whatever a restart or a full queue leaves behind is found in the rows again.
 
-use super::{Queue, Worked, Worker};
+use super::{Queue, Terms, Worked, Worker};
 use crate::chat::Caller;
 use crate::error::Error;
 use crate::reply::lock;
@@ -100,7 +100,7 @@ impl LocalQueue {
             };
             let queue = self.clone();
             self.tasks.spawn(async move {
-                let worked = queue.worker.work(&job.0, &job.1).await;
+                let worked = queue.worker.work(&job.0, &job.1, Terms::default()).await;
                 drop(slot);
                 queue.worked(job, worked).await;
             });

@@ -1,7 +1,7 @@
 //! The store on one machine: the SDK's client ends in a DynamoDB engine in this process.
 
-use super::{Clock, Retention, Store, Tables, causes, unavailable};
-use crate::error::Error;
+use super::{Clock, Retention, Store, Tables, unavailable};
+use crate::error::{Error, causes};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Config, Region, StalledStreamProtectionConfig};

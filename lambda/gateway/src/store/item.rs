@@ -22,7 +22,7 @@
 //! | | `end` | `fingerprint`, `first_seq`, `last_seq`, blob `body` ([`Piece`]) |
 //! | `chats#H(caller)` | `chat#H(chat id)` | `chat_id`, `title`, `created_at`, `updated_at` (ms), `turns`, `deleted_at` (ms), `gone` |
 //! | `chat#H(caller, chat id)` | `turn#ms#H(request id)` | `started_at` (ms), `size` (bytes), blob `body` ([`Turn`](super::Turn)) |
-//! | `job#H(caller, id)` | `job` | `kind` = job, `job_id`, `caller`, `phase`, `attempts`, `refused`, `lease_until`, `created_at`, `completed_at` (ms), blob `question`, blob `outcome` |
+//! | `job#H(caller, id)` | `job` | `kind` = job, `job_id`, `caller`, `phase`, `attempts`, `refused`, `lease_until`, `created_at`, `completed_at`, `requeued_at` (ms), blob `question`, blob `outcome` |
 //! | `jobkey#H(caller, key)` | `key` | `job_id`, `body_hash` |
 //! | `conn#`id | `conn` | `caller` |
 //! | | `running` | `running`: a string set, one `until ms#name` a place taken |

@@ -77,6 +77,8 @@ pub struct Job {
     pub created_at_ms: u64,
     /// When it completed, failed or was cancelled.
     pub completed_at_ms: Option<u64>,
+    /// When it was last queued again because nothing was to be heard of it.
+    pub requeued_at_ms: Option<u64>,
 }
 
 /// How a job came out.
@@ -162,6 +164,23 @@ impl Store {
         })
     }
 
+    /// Notes that a job that has not ended is queued again. Of several who saw the same row one is told
+    /// true.
+    pub async fn requeue_job(&self, job: &Job) -> Result<bool, Error> {
+        let before = job.requeued_at_ms.unwrap_or_default();
+        let note = self
+            .update_job(&job.caller, &job.id)
+            .update_expression("SET requeued_at = :now_ms")
+            .condition_expression(
+                "phase IN (:queued, :running) AND (attribute_not_exists(requeued_at) OR requeued_at = :before)",
+            )
+            .expression_attribute_values(":before", item::n(before))
+            .expression_attribute_values(":now_ms", item::n(self.now_ms()))
+            .expression_attribute_values(":queued", item::s(JobStatus::Queued.as_str()))
+            .expression_attribute_values(":running", item::s(JobStatus::Running.as_str()));
+        Ok(applied(note).await?.is_yes())
+    }
+
     /// Every queued or running job, oldest first. It reads the whole table: for the start of one
     /// machine, where there is no queue beside the rows.
     pub async fn open_jobs(&self) -> Result<Vec<(Caller, String)>, Error> {
@@ -227,6 +246,7 @@ impl Store {
             usage: outcome.usage,
             created_at_ms: number("created_at"),
             completed_at_ms: item::number(row, "completed_at"),
+            requeued_at_ms: item::number(row, "requeued_at"),
         }))
     }
 
@@ -282,7 +302,7 @@ pub(super) async fn applied(update: UpdateItemFluentBuilder) -> Result<Applied, 
     }
 }
 
-fn status(row: &Item) -> Option<JobStatus> {
+pub(super) fn status(row: &Item) -> Option<JobStatus> {
     let word = item::text(row, "phase")?;
     JobStatus::ALL.into_iter().find(|status| status.as_str() == word)
 }

@@ -5,7 +5,7 @@
 //! leases are conditional writes, never a read and then a write; whose a row is, is part of its key
 //! (`item`), so another caller's id is simply another row.
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, causes};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::error::{BuildError, ProvideErrorMetadata, SdkError};
@@ -37,6 +37,7 @@ pub use finish::{Finish, Finished};
 pub use jobs::{Created, Job, JobOutcome, JobStatus};
 pub use replies::{Begin, Begun, Flush, ReplyKey, ReplyRow};
 pub use slots::{Holder, Slot};
+pub use work::Claim;
 
 /// The longest one call of the service may take, its retries included.
 const CALL_LIMIT: Duration = Duration::from_secs(5);
@@ -209,12 +210,6 @@ where
 
 fn unavailable(detail: impl std::fmt::Display) -> Error {
     Error::new(Kind::Unavailable, "The gateway's store is away. Try again in a moment.").because(detail)
-}
-
-/// The error and what caused it, in one line.
-fn causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let chain = std::iter::successors(Some(error), |error| error.source());
-    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// A request that the SDK could not even build is a mistake of ours.

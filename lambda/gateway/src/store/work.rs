@@ -4,8 +4,8 @@
 //! on its attempt, so a worker that was given up on cannot overwrite the one that came after it.
 
 use super::Store;
-use super::item::{self, Fault};
-use super::jobs::{Applied, Job, JobOutcome, JobStatus, Outcomes, applied};
+use super::item::{self, Fault, Item};
+use super::jobs::{Applied, Job, JobOutcome, JobStatus, Outcomes, applied, status};
 use super::overflow::SHARED;
 use crate::chat::Caller;
 use crate::error::Error;
@@ -15,26 +15,56 @@ use std::time::Duration;
 /// The condition of every write of a worker.
 const MINE: &str = "phase = :running AND attempts = :attempt";
 
+/// A job that nobody is at work on.
+const FREE: &str = "expires_at > :now AND (phase = :queued OR (phase = :running AND lease_until <= :now_ms))";
+
+/// What became of a claim.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Claim {
+    /// The job is the claimant's to work off.
+    Mine(Box<Job>),
+    /// Another worker has it, for so long at least.
+    Held(Duration),
+    /// It has ended, or is not there.
+    Over,
+}
+
 impl Store {
     /// Takes a job that is queued, or whose worker's lease has run out. One of several claimants
     /// gets it, with `attempts` counted up.
-    pub async fn claim_job(&self, caller: &Caller, id: &str, lease: Duration) -> Result<Option<Job>, Error> {
+    pub async fn claim_job(&self, caller: &Caller, id: &str, lease: Duration) -> Result<Claim, Error> {
         let claim = self
             .update_job(caller, id)
             .update_expression("SET phase = :running, lease_until = :lease ADD attempts :one")
-            .condition_expression(
-                "expires_at > :now AND (phase = :queued OR (phase = :running AND lease_until <= :now_ms))",
-            )
+            .condition_expression(FREE)
             .expression_attribute_values(":now", self.now())
             .expression_attribute_values(":now_ms", item::n(self.now_ms()))
             .expression_attribute_values(":one", item::n(1))
             .expression_attribute_values(":queued", item::s(JobStatus::Queued.as_str()))
             .expression_attribute_values(":running", item::s(JobStatus::Running.as_str()))
             .expression_attribute_values(":lease", item::n(self.lease_end(lease)));
-        match applied(claim).await? {
-            Applied::Yes(row) => self.read_job(&row).await,
-            Applied::No(_) => Ok(None),
+        let row = match applied(claim).await? {
+            Applied::Yes(row) => row,
+            Applied::No(row) => return Ok(self.not_free(row.as_ref())),
+        };
+        match self.read_job(&row).await {
+            Ok(job) => Ok(job.map_or(Claim::Over, |job| Claim::Mine(Box::new(job)))),
+            Err(error) => {
+                // Nobody works on what cannot be read: it is free again, with this try counted.
+                let attempt = item::number(&row, "attempts").and_then(|attempt| u32::try_from(attempt).ok());
+                self.release_job(caller, id, attempt.unwrap_or_default(), true).await?;
+                Err(error)
+            }
         }
+    }
+
+    fn not_free(&self, row: Option<&Item>) -> Claim {
+        let row = row.filter(|row| item::is_live(row, self.now_s()));
+        let Some(row) = row.filter(|row| status(row) == Some(JobStatus::Running)) else {
+            return Claim::Over;
+        };
+        let lease_until = item::number(row, "lease_until").unwrap_or_default();
+        Claim::Held(Duration::from_millis(lease_until.saturating_sub(self.now_ms())))
     }
 
     /// Keeps a claim alive. False where it is no longer this attempt's: the worker stops.
@@ -60,6 +90,30 @@ impl Store {
         attempt: u32,
         outcome: &JobOutcome,
     ) -> Result<bool, Error> {
+        self.end_job(self.my_job(caller, id, attempt), outcome).await
+    }
+
+    /// Ends a job that nobody is at work on; `unclaimed`: only one that nobody ever was. False where
+    /// it is another one.
+    pub async fn give_up_job(
+        &self,
+        caller: &Caller,
+        id: &str,
+        unclaimed: bool,
+        outcome: &JobOutcome,
+    ) -> Result<bool, Error> {
+        let most = if unclaimed { 0 } else { u64::from(u32::MAX) };
+        let end = self
+            .update_job(caller, id)
+            .condition_expression(format!("{FREE} AND attempts <= :most"))
+            .expression_attribute_values(":most", item::n(most))
+            .expression_attribute_values(":now", self.now())
+            .expression_attribute_values(":queued", item::s(JobStatus::Queued.as_str()))
+            .expression_attribute_values(":running", item::s(JobStatus::Running.as_str()));
+        self.end_job(end, outcome).await
+    }
+
+    async fn end_job(&self, update: UpdateItemFluentBuilder, outcome: &JobOutcome) -> Result<bool, Error> {
         let outcomes = Outcomes {
             completion: outcome.completion.clone(),
             error: outcome.error.as_ref().map(Fault::from),
@@ -67,15 +121,14 @@ impl Store {
         };
         let expires_at = self.expiry(self.retention.jobs);
         let mut sets = "SET phase = :phase, completed_at = :now_ms".to_owned();
-        let mut finish = self
-            .my_job(caller, id, attempt)
+        let mut end = update
             .expression_attribute_values(":phase", item::s(outcome.status.as_str()))
             .expression_attribute_values(":now_ms", item::n(self.now_ms()));
         for (name, value) in self.pack("outcome", &outcomes, SHARED, Some(expires_at)).await? {
             sets.push_str(&format!(", {name} = :{name}"));
-            finish = finish.expression_attribute_values(format!(":{name}"), value);
+            end = end.expression_attribute_values(format!(":{name}"), value);
         }
-        Ok(applied(finish.update_expression(sets)).await?.is_yes())
+        Ok(applied(end.update_expression(sets)).await?.is_yes())
     }
 
     /// Puts a claimed job back into the queue. An attempt that never began is not `counted`: it goes

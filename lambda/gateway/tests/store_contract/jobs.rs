@@ -2,7 +2,7 @@
 
 use crate::{LEASE, World, ann, bob, noise, usage};
 use gateway::error::{Error, Kind};
-use gateway::store::{Created, Job, JobOutcome, JobStatus};
+use gateway::store::{Claim, Created, Job, JobOutcome, JobStatus};
 use serde_json::json;
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ fn job(world: &World, id: &str) -> Job {
         usage: None,
         created_at_ms: world.now(),
         completed_at_ms: None,
+        requeued_at_ms: None,
     }
 }
 
@@ -38,6 +39,13 @@ async fn create(world: &World, id: &str) -> Job {
     job
 }
 
+async fn claimed(world: &World, id: &str) -> Option<Job> {
+    match world.store.claim_job(&ann(), id, LEASE).await.unwrap() {
+        Claim::Mine(job) => Some(*job),
+        _ => None,
+    }
+}
+
 async fn read(world: &World, id: &str) -> Job {
     world.store.job(&ann(), id).await.unwrap().unwrap()
 }
@@ -48,7 +56,8 @@ pub async fn a_job_is_its_callers_own(world: World) {
     assert_eq!(read(&world, "j").await, job);
     assert_eq!(store.job(&bob(), "j").await.unwrap(), None);
     assert_eq!(store.cancel_job(&bob(), "j").await.unwrap(), None);
-    assert_eq!(store.claim_job(&bob(), "j", LEASE).await.unwrap(), None);
+    assert_eq!(store.claim_job(&bob(), "j", LEASE).await.unwrap(), Claim::Over);
+    assert!(!store.give_up_job(&bob(), "j", false, &outcome("x")).await.unwrap());
     assert!(!store.finish_job(&bob(), "j", 0, &outcome("x")).await.unwrap());
     assert_eq!(read(&world, "j").await, job);
 }
@@ -73,13 +82,15 @@ pub async fn of_two_claims_one_wins(world: World) {
     let caller = ann();
     let claim = || world.store.claim_job(&caller, "j", LEASE);
     let claims = tokio::join!(claim(), claim());
-    let won: Vec<Job> = [claims.0, claims.1].into_iter().filter_map(Result::unwrap).collect();
-    assert_eq!(won.len(), 1);
-    assert_eq!((won[0].status, won[0].attempts), (JobStatus::Running, 1));
-    assert_eq!(won[0].lease_until_ms, world.now() + 30_000);
+    let ((Ok(Claim::Mine(won)), Ok(lost)) | (Ok(lost), Ok(Claim::Mine(won)))) = claims else {
+        panic!("{claims:?}");
+    };
+    assert_eq!(lost, Claim::Held(LEASE));
+    assert_eq!((won.status, won.attempts), (JobStatus::Running, 1));
+    assert_eq!(won.lease_until_ms, world.now() + 30_000);
     world.clock.advance(LEASE);
-    assert_eq!(claim().await.unwrap().unwrap().attempts, 2);
-    assert_eq!(world.store.claim_job(&caller, "no such job", LEASE).await.unwrap(), None);
+    assert_eq!(claimed(&world, "j").await.unwrap().attempts, 2);
+    assert_eq!(world.store.claim_job(&caller, "no such job", LEASE).await.unwrap(), Claim::Over);
     assert_eq!(world.store.job(&caller, "no such job").await.unwrap(), None);
 }
 
@@ -89,17 +100,61 @@ pub async fn a_worker_that_was_given_up_on_changes_nothing(world: World) {
     store.claim_job(&ann(), "j", LEASE).await.unwrap();
     assert!(store.renew_job(&ann(), "j", 1, LEASE * 2).await.unwrap());
     world.clock.advance(LEASE);
-    assert_eq!(store.claim_job(&ann(), "j", LEASE).await.unwrap(), None);
-    world.clock.advance(LEASE);
-    store.claim_job(&ann(), "j", LEASE).await.unwrap().unwrap();
+    world.clock.advance(Duration::from_secs(5));
+    let left = LEASE - Duration::from_secs(5);
+    assert_eq!(store.claim_job(&ann(), "j", LEASE).await.unwrap(), Claim::Held(left));
+    world.clock.advance(left);
+    claimed(&world, "j").await.unwrap();
     assert!(!store.renew_job(&ann(), "j", 1, LEASE).await.unwrap());
     assert!(!store.release_job(&ann(), "j", 1, true).await.unwrap());
     assert!(!store.finish_job(&ann(), "j", 1, &outcome("late")).await.unwrap());
     assert!(store.release_job(&ann(), "j", 2, true).await.unwrap());
     assert_eq!(read(&world, "j").await.status, JobStatus::Queued);
-    assert_eq!(store.claim_job(&ann(), "j", LEASE).await.unwrap().unwrap().attempts, 3);
+    assert_eq!(claimed(&world, "j").await.unwrap().attempts, 3);
     assert!(store.finish_job(&ann(), "j", 3, &outcome("so")).await.unwrap());
-    assert_eq!(store.claim_job(&ann(), "j", LEASE).await.unwrap(), None);
+    assert_eq!(store.claim_job(&ann(), "j", LEASE).await.unwrap(), Claim::Over);
+}
+
+pub async fn only_a_job_that_nobody_works_on_is_given_up(world: World) {
+    let store = &world.store;
+    let error = Error::new(Kind::Internal, "It was delivered too often.");
+    let given_up =
+        JobOutcome { status: JobStatus::Failed, completion: None, error: Some(error.clone()), usage: None };
+    let give_up = async |id, unclaimed| store.give_up_job(&ann(), id, unclaimed, &given_up).await.unwrap();
+    for id in ["fresh", "tried", "held", "done"] {
+        create(&world, id).await;
+    }
+    for id in ["tried", "held", "done"] {
+        claimed(&world, id).await.unwrap();
+    }
+    store.release_job(&ann(), "tried", 1, true).await.unwrap();
+    store.finish_job(&ann(), "done", 1, &outcome("so")).await.unwrap();
+    for id in ["tried", "held", "done", "none"] {
+        assert!(!give_up(id, true).await, "{id} has been claimed");
+    }
+    assert!(!give_up("held", false).await && !give_up("done", false).await);
+    assert!(give_up("fresh", true).await && give_up("tried", false).await);
+    world.clock.advance(LEASE);
+    assert!(give_up("held", false).await, "its worker is gone");
+    for id in ["fresh", "tried", "held"] {
+        let job = read(&world, id).await;
+        assert_eq!((job.status, job.error), (JobStatus::Failed, Some(error.clone())));
+        assert_eq!(store.claim_job(&ann(), id, LEASE).await.unwrap(), Claim::Over);
+    }
+    assert_eq!(read(&world, "done").await.completion.as_deref(), Some("so"));
+}
+
+pub async fn of_two_who_queue_a_job_again_one_does(world: World) {
+    let store = &world.store;
+    let job = create(&world, "j").await;
+    assert!(store.requeue_job(&job).await.unwrap());
+    assert!(!store.requeue_job(&job).await.unwrap(), "it has been queued since it was read");
+    let job = read(&world, "j").await;
+    assert_eq!(job.requeued_at_ms, Some(world.now()));
+    world.clock.advance(Duration::from_secs(1));
+    assert!(store.requeue_job(&job).await.unwrap());
+    store.cancel_job(&ann(), "j").await.unwrap();
+    assert!(!store.requeue_job(&read(&world, "j").await).await.unwrap(), "it has ended");
 }
 
 pub async fn a_job_keeps_how_it_came_out(world: World) {
@@ -140,7 +195,7 @@ pub async fn a_cancelled_job_stays_cancelled(world: World) {
     assert_eq!(store.cancel_job(&ann(), "running").await.unwrap(), Some(JobStatus::Cancelled));
     assert_eq!(store.cancel_job(&ann(), "done").await.unwrap(), Some(JobStatus::Completed));
     assert_eq!(store.cancel_job(&ann(), "none").await.unwrap(), None);
-    assert_eq!(store.claim_job(&ann(), "queued", LEASE).await.unwrap(), None);
+    assert_eq!(store.claim_job(&ann(), "queued", LEASE).await.unwrap(), Claim::Over);
     assert!(!store.renew_job(&ann(), "running", 1, LEASE).await.unwrap());
     assert!(!store.finish_job(&ann(), "running", 1, &outcome("late")).await.unwrap());
     assert_eq!(read(&world, "done").await.completion.as_deref(), Some("so"));
@@ -167,7 +222,7 @@ pub async fn expired_jobs_and_connections_vanish_at_once(world: World) {
     world.clock.advance(Duration::from_secs(7 * 86_400));
     assert_eq!(world.store.job(&ann(), "j").await.unwrap(), None);
     assert_eq!(world.store.cancel_job(&ann(), "j").await.unwrap(), None);
-    assert_eq!(world.store.claim_job(&ann(), "j", LEASE).await.unwrap(), None);
+    assert_eq!(world.store.claim_job(&ann(), "j", LEASE).await.unwrap(), Claim::Over);
     assert_eq!(world.store.open_jobs().await.unwrap(), []);
     create(&world, "j").await;
 }

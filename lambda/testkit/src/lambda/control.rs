@@ -1,4 +1,4 @@
-//! The control endpoint, for tests in other processes, and SQS's `SendMessage`.
+//! The control endpoint, for tests in other processes, and SQS.
 //!
 //! | request | reply |
 //! |---|---|
@@ -8,10 +8,10 @@
 //! | `PUT /knobs` with Knobs; what is left out is off | Knobs |
 //! | `POST /kill` `{"pid": 1}`, `{"function": "ws"}` or `{}` for all | `{"killed": true}` |
 //! | `POST /enqueue` `{"body": "…"}` | `{"messageId": "…"}` |
-//! | `POST /` with `x-amz-target: AmazonSQS.SendMessage` | as SQS |
+//! | `POST /` with `x-amz-target: AmazonSQS.…`: `SendMessage`, `ChangeMessageVisibility`, `GetQueueAttributes` | as SQS |
 
 use super::front::Front;
-use super::knobs::Knobs;
+use super::knobs::{Fate, Knobs};
 use super::options::PAYLOAD;
 use super::queue;
 use super::records::Seen;
@@ -21,6 +21,7 @@ use hyper::body::Incoming;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Answers one request.
 pub(super) async fn handle(front: Arc<Front>, request: Request<Incoming>) -> Reply {
@@ -39,7 +40,9 @@ pub(super) async fn handle(front: Arc<Front>, request: Request<Incoming>) -> Rep
         },
         ("POST", "/kill") => json(200, &json!({ "killed": kill(&front, &body) })),
         ("POST", "/enqueue") => match body["body"].as_str() {
-            Some(text) => json(200, &json!({ "messageId": queue::send(&front, text.to_owned()).id })),
+            Some(text) => {
+                json(200, &json!({ "messageId": queue::send(&front, text.to_owned(), Duration::ZERO).id }))
+            }
             None => refused(400, "body: a text is needed"),
         },
         ("POST", "/") => sqs(&front, &asked, &body),
@@ -58,18 +61,39 @@ fn kill(front: &Front, body: &Value) -> bool {
     front.kill(name, pid)
 }
 
+/// SQS's JSON protocol, as far as the functions need it; the queue's URL is not looked at.
 fn sqs(front: &Arc<Front>, asked: &Asked, body: &Value) -> Reply {
     let target = asked.header("x-amz-target").unwrap_or_default();
-    match (target, body["MessageBody"].as_str()) {
-        ("AmazonSQS.SendMessage", Some(text)) => {
-            let sent = queue::send(front, text.to_owned());
-            json(200, &json!({ "MessageId": sent.id, "MD5OfMessageBody": sent.md5 }))
+    let seconds = |name: &str| body[name].as_u64().map(Duration::from_secs);
+    match (target, body["MessageBody"].as_str(), body["ReceiptHandle"].as_str()) {
+        ("AmazonSQS.SendMessage", Some(text), _) => {
+            let fate = front.pushing.send_fate();
+            if fate == Fate::Unavailable {
+                return sqs_error(503, "ServiceUnavailable", "try again");
+            }
+            let sent = queue::send(front, text.to_owned(), seconds("DelaySeconds").unwrap_or_default());
+            match fate {
+                Fate::Ambiguous => sqs_error(503, "ServiceUnavailable", "try again"),
+                _ => json(200, &json!({ "MessageId": sent.id, "MD5OfMessageBody": sent.md5 })),
+            }
         }
-        _ => {
-            let kind = "com.amazonaws.sqs#UnsupportedOperation";
-            json(400, &json!({ "__type": kind, "message": format!("not offered: {target}") }))
+        ("AmazonSQS.ChangeMessageVisibility", _, Some(receipt)) => {
+            let time = seconds("VisibilityTimeout").unwrap_or_default();
+            match front.queue.hide(receipt, time) {
+                true => json(200, &json!({})),
+                false => sqs_error(400, "ReceiptHandleIsInvalid", "no such receipt"),
+            }
         }
+        ("AmazonSQS.GetQueueAttributes", ..) => {
+            let policy = json!({ "maxReceiveCount": front.options.limits.max_receives }).to_string();
+            json(200, &json!({ "Attributes": { "RedrivePolicy": policy } }))
+        }
+        _ => sqs_error(400, "UnsupportedOperation", &format!("not offered: {target}")),
     }
+}
+
+fn sqs_error(status: u16, kind: &str, message: &str) -> Reply {
+    json(status, &json!({ "__type": format!("com.amazonaws.sqs#{kind}"), "message": message }))
 }
 
 fn shown(what: &impl Serialize) -> Reply {

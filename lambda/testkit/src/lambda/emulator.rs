@@ -81,7 +81,7 @@ impl Emulator {
         self.front.records.lines()
     }
 
-    /// Turns the knobs of `@connections` and counts pushes afresh.
+    /// Turns the knobs of `@connections` and SQS, and counts pushes and sends afresh.
     pub fn set(&self, knobs: Knobs) {
         self.front.pushing.set(knobs);
     }
@@ -93,7 +93,7 @@ impl Emulator {
 
     /// Sends a message to the queue and gives its id.
     pub fn enqueue(&self, body: &str) -> String {
-        queue::send(&self.front, body.to_owned()).id
+        queue::send(&self.front, body.to_owned(), Duration::ZERO).id
     }
 
     /// Kills the children and waits until they are gone.

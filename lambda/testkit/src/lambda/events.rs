@@ -21,6 +21,19 @@ pub(super) const STAGE: &str = "prod";
 /// The account that everything runs in.
 pub(super) const ACCOUNT: &str = "123456789012";
 
+/// A message of SQS.
+#[derive(Clone, Debug)]
+pub(super) struct Message {
+    /// Its id.
+    pub id: String,
+    /// Its text.
+    pub body: String,
+    /// MD5 of that, in hexadecimal.
+    pub md5: String,
+    /// When it was sent, milliseconds since 1970.
+    pub sent_ms: u64,
+}
+
 /// What API Gateway knows of who is asking.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Identity {
@@ -189,16 +202,16 @@ pub(super) fn disconnect(connection: &Connection, code: u16, reason: &str) -> Va
     event
 }
 
-/// A batch of one SQS message: id, body, MD5 of the body, how often it was received, when it was sent.
-pub(super) fn sqs(id: &str, body: &str, md5: &str, received: u32, sent_ms: u64) -> Value {
+/// A batch of one SQS message: its receipt, and how often it was received by now.
+pub(super) fn sqs(message: &Message, receipt: &str, received: u32) -> Value {
     let mut event = template(SQS);
     let record = &mut event["Records"][0];
-    record["messageId"] = json!(id);
-    record["receiptHandle"] = json!(short_id());
-    record["body"] = json!(body);
-    record["md5OfBody"] = json!(md5);
+    record["messageId"] = json!(message.id);
+    record["receiptHandle"] = json!(receipt);
+    record["body"] = json!(message.body);
+    record["md5OfBody"] = json!(message.md5);
     record["attributes"]["ApproximateReceiveCount"] = json!(received.to_string());
-    record["attributes"]["SentTimestamp"] = json!(sent_ms.to_string());
+    record["attributes"]["SentTimestamp"] = json!(message.sent_ms.to_string());
     record["attributes"]["ApproximateFirstReceiveTimestamp"] = json!(now_ms().to_string());
     event
 }

@@ -71,7 +71,7 @@ impl Front {
             records,
             pushing: Pushing::default(),
             registry: Registry::default(),
-            queue: Queue::default(),
+            queue: Queue::new(options.concurrency),
             ws_address,
             options,
         }

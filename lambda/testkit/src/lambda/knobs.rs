@@ -1,11 +1,11 @@
-//! How pushes are made to fail.
+//! How pushes, and sends to the queue, are made to fail.
 
 use super::records::lock;
 use serde::{Deserialize, Serialize};
 use std::sync::Mutex;
 use std::time::Duration;
 
-/// Which pushes, counted from 1 since the knobs were set, over all connections.
+/// Which pushes or sends, each counted from 1 since the knobs were set, over all connections.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Which {
@@ -21,7 +21,7 @@ impl Which {
     }
 }
 
-/// What is wrong with API Gateway; by default nothing is.
+/// What is wrong with API Gateway and with SQS's `SendMessage`; by default nothing is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Knobs {
@@ -39,9 +39,13 @@ pub struct Knobs {
     pub gone_pushes: Which,
     /// A client's message is delivered to the function a second time when the first was answered.
     pub repeated_messages: bool,
+    /// Sends that are answered 503, and not taken.
+    pub sends_refused: Which,
+    /// Sends that are answered 503, and taken.
+    pub sends_ambiguous: Which,
 }
 
-/// What happens to one push.
+/// What happens to one push or send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     /// Nothing special.
@@ -56,14 +60,14 @@ pub(super) enum Fate {
     Gone,
 }
 
-/// The knobs and how many pushes there were since they were turned.
+/// The knobs, and how many pushes and sends there were since they were turned.
 #[derive(Debug, Default)]
-pub(super) struct Pushing(Mutex<(Knobs, u64)>);
+pub(super) struct Pushing(Mutex<(Knobs, u64, u64)>);
 
 impl Pushing {
     /// Turns the knobs and counts afresh.
     pub fn set(&self, knobs: Knobs) {
-        *lock(&self.0) = (knobs, 0);
+        *lock(&self.0) = (knobs, 0, 0);
     }
 
     /// The knobs as they are.
@@ -89,6 +93,20 @@ impl Pushing {
         };
         (fate, Duration::from_millis(knobs.push_delay_ms))
     }
+
+    /// Counts a send to the queue and says what becomes of it.
+    pub fn send_fate(&self) -> Fate {
+        let mut state = lock(&self.0);
+        state.2 += 1;
+        let (knobs, number) = (&state.0, state.2);
+        if knobs.sends_refused.hits(number) {
+            Fate::Unavailable
+        } else if knobs.sends_ambiguous.hits(number) {
+            Fate::Ambiguous
+        } else {
+            Fate::Delivered
+        }
+    }
 }
 
 #[cfg(test)]
@@ -104,5 +122,15 @@ mod tests {
         let fates: Vec<Fate> = (0..4).map(|_| pushing.fate("a=").0).collect();
         assert_eq!(fates, [Fate::Delivered, Fate::Ambiguous, Fate::Throttled, Fate::Delivered]);
         assert_eq!(pushing.fate("b=").0, Fate::Gone);
+    }
+
+    #[test]
+    fn sends_are_counted_apart_from_pushes() {
+        let pushing = Pushing::default();
+        let which = |at: u64| Which { every: 0, at: vec![at] };
+        pushing.set(Knobs { sends_refused: which(1), sends_ambiguous: which(2), ..Knobs::default() });
+        pushing.fate("a=");
+        let fates: Vec<Fate> = (0..3).map(|_| pushing.send_fate()).collect();
+        assert_eq!(fates, [Fate::Unavailable, Fate::Ambiguous, Fate::Delivered]);
     }
 }

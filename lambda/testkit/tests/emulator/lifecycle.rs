@@ -95,7 +95,7 @@ async fn killing_a_child_cuts_its_reply() {
 
 #[tokio::test]
 async fn a_queued_message_is_tried_until_it_is_a_dead_letter() {
-    let emulator = started(with(|limits| limits.visibility = Duration::from_millis(50)));
+    let emulator = started(with(|limits| limits.visibility = Duration::from_secs(1)));
     let good = script(json!([{ "say": "worked" }, { "post": { "batchItemFailures": [] } }]));
     let poison = script(json!([{ "post": { "batchItemFailures": [{ "itemIdentifier": "x" }] } }]));
     emulator.enqueue(&good);
@@ -106,6 +106,39 @@ async fn a_queued_message_is_tried_until_it_is_a_dead_letter() {
     let worked = seen.invocations.iter().filter(|one| one.function == "worker" && one.kind == "sqs");
     assert_eq!(worked.count(), 4);
     until(|| emulator.lines().iter().any(|line| line.text == "worked").then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_message_that_is_hidden_for_too_short_is_delivered_beside_its_first_delivery() {
+    let emulator = started(with(|limits| limits.visibility = Duration::from_secs(1)));
+    emulator.enqueue(&script(json!([{ "sleep": 1700 }, { "post": { "batchItemFailures": [] } }])));
+    until(|| (emulator.seen().queued == 0).then_some(())).await;
+    let seen = emulator.seen();
+    assert_eq!((seen.invocations.len(), seen.dead_letters.len()), (2, 0));
+    assert_ne!(seen.invocations[0].pid, seen.invocations[1].pid);
+}
+
+#[tokio::test]
+async fn sqs_delays_a_message_refuses_a_send_and_knows_its_receipts() {
+    let emulator = started(Options::default());
+    emulator.set(serde_json::from_value(json!({ "sends_refused": { "at": [2] } })).unwrap());
+    let control = format!("{}/", emulator.urls().control);
+    let call = async |operation: &str, body: Value| {
+        let target = format!("AmazonSQS.{operation}");
+        let reply = ask("POST", &control, &[("x-amz-target", target.as_str())], body.to_string()).await;
+        (reply.status().as_u16(), body_json(reply).await)
+    };
+    let body = script(json!([{ "post": { "batchItemFailures": [] } }]));
+    let (status, _) = call("SendMessage", json!({ "MessageBody": body, "DelaySeconds": 1 })).await;
+    assert_eq!((status, emulator.seen().queued), (200, 1));
+    assert_eq!(call("SendMessage", json!({ "MessageBody": body })).await.0, 503);
+    assert_eq!(emulator.seen().invocations.len(), 0);
+    until(|| (emulator.seen().queued == 0).then_some(())).await;
+    assert_eq!(emulator.seen().invocations.len(), 1);
+    let hide = json!({ "ReceiptHandle": "none", "VisibilityTimeout": 1 });
+    assert_eq!(call("ChangeMessageVisibility", hide).await.0, 400);
+    let (_, attributes) = call("GetQueueAttributes", json!({})).await;
+    assert_eq!(attributes["Attributes"]["RedrivePolicy"], r#"{"maxReceiveCount":3}"#);
 }
 
 #[tokio::test]

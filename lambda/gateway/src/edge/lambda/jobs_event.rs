@@ -1,51 +1,46 @@
 //! The `rest` function as the worker of the job queue: SQS events, one batch at a time.
 
+use super::open::Lambda;
 use super::runtime::Answer;
-use crate::chat::Caller;
-use crate::gateway::Gateway;
-use crate::queue::{Worked, Worker};
-use aws_lambda_events::sqs::SqsEvent;
-use serde::{Deserialize, Serialize};
+use crate::queue::delivery::{deliver, give_back};
+use crate::queue::sqs::{Message, Sqs};
+use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
+use futures_util::future::join_all;
 use serde_json::json;
-use std::sync::Arc;
+use tokio::time::Instant;
 
-/// What a message of the queue says: the job's row has the rest.
-#[derive(Debug, Deserialize, Serialize)]
-pub struct JobMessage {
-    /// Whose job.
-    pub caller: Caller,
-    /// Which.
-    pub id: String,
-}
-
-/// Works off a batch. Messages that are not done are named, and SQS delivers them again.
-pub async fn handle(gateway: &Arc<Gateway>, event: &[u8]) -> Answer {
+/// Works off a batch, all of it at once, so that each job has the whole time until `until`. Messages
+/// past `JOBS_CONCURRENCY` are given back for another invocation. Those that are not done with are
+/// named, and SQS delivers them again.
+pub async fn handle(lambda: &Lambda, event: &[u8], until: Instant) -> Answer {
     let batch: SqsEvent = match serde_json::from_slice(event) {
         Ok(batch) => batch,
         Err(error) => return Answer::Failed(format!("This is no SQS event: {error}")),
     };
-    let mut failures = Vec::new();
-    for message in batch.records {
-        let id = message.message_id.unwrap_or_default();
-        if !is_done(gateway, message.body.as_deref().unwrap_or_default(), &id).await {
-            failures.push(json!({"itemIdentifier": id}));
-        }
-    }
+    let Some(sqs) = lambda.jobs.as_deref() else {
+        return Answer::Failed("This function has no job queue; its ROLE is not worker.".to_owned());
+    };
+    let messages = batch.records.into_iter().map(message).zip(0..);
+    let done = join_all(messages.map(|(message, place)| take(lambda, sqs, message, place, until))).await;
+    let failures: Vec<_> = done.into_iter().flatten().map(|id| json!({"itemIdentifier": id})).collect();
     Answer::Whole(json!({"batchItemFailures": failures}))
 }
 
-async fn is_done(gateway: &Arc<Gateway>, body: &str, message_id: &str) -> bool {
-    let Ok(job) = serde_json::from_str::<JobMessage>(body) else {
-        // After its last delivery the queue puts it among its dead letters.
-        tracing::error!(message_id, "a message names no job");
-        return false;
+/// Gives the id of a message that is to be delivered again.
+async fn take(lambda: &Lambda, sqs: &Sqs, message: Message, place: usize, until: Instant) -> Option<String> {
+    let done = match place < lambda.gateway.settings.jobs_concurrency {
+        true => deliver(sqs, &lambda.gateway, &message, Some(until)).await,
+        false => give_back(sqs, &message).await,
     };
-    match gateway.work(&job.caller, &job.id).await {
-        Ok(Worked::Done) => true,
-        Ok(Worked::Again(_)) => false,
-        Err(error) => {
-            tracing::warn!(job = job.id, %error, "a job was not worked off");
-            false
-        }
+    (!done).then_some(message.id)
+}
+
+fn message(record: SqsMessage) -> Message {
+    let received = record.attributes.get("ApproximateReceiveCount");
+    Message {
+        received: received.and_then(|count| count.parse().ok()).unwrap_or(1),
+        id: record.message_id.unwrap_or_default(),
+        body: record.body.unwrap_or_default(),
+        receipt: record.receipt_handle.unwrap_or_default(),
     }
 }

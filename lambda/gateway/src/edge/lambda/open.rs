@@ -7,6 +7,8 @@ use crate::edge::Doors;
 use crate::edge::body::failed;
 use crate::gateway::{Gateway, Rooms};
 use crate::model::bedrock::{Bedrock, IDLE, http_client};
+use crate::queue::Queue;
+use crate::queue::sqs::Sqs;
 use crate::store::{Retention, Store, SystemClock, Tables};
 use crate::telemetry;
 use aws_config::{BehaviorVersion, SdkConfig};
@@ -18,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a reply that stopped writing counts as running: other environments see only its row.
+/// How long a reply or job that stopped writing counts as running: other environments see only its row.
 const LEASE: Duration = Duration::from_secs(30);
 
 /// What both functions have.
@@ -27,6 +29,8 @@ pub struct Lambda {
     pub gateway: Arc<Gateway>,
     /// For pushes; its endpoint is the WebSocket API's.
     pub connections: aws_sdk_apigatewaymanagement::Client,
+    /// The job queue, where there is one and a store to keep jobs in.
+    pub jobs: Option<Arc<Sqs>>,
 }
 
 impl Lambda {
@@ -46,15 +50,23 @@ impl Lambda {
             retrieval: None,
             store: settings.tables.clone().map(|(answers, state)| Arc::new(store(&config, answers, state))),
             single_process: false,
-            lease: LEASE,
+            lease: settings.lease.unwrap_or(LEASE),
         };
+        let queue = settings.jobs_queue.as_deref().filter(|_| rooms.store.is_some());
+        let jobs = queue.map(|url| Sqs::new(&config, url, rooms.lease));
+        if jobs.is_none() && settings.role == Role::Worker {
+            return Err(
+                "ROLE=worker needs JOBS_QUEUE_URL, ANSWERS_TABLE and STATE_TABLE. Set them.".to_owned()
+            );
+        }
         let connections = connections(&config, settings.callback_url.as_deref());
-        Ok(Lambda { gateway: Gateway::open(settings, rooms)?, connections })
+        Ok(Lambda { gateway: Gateway::open(settings, rooms)?, connections, jobs })
     }
 
     /// The doors for one invocation.
     pub fn doors(&self, until: Option<Instant>) -> Doors {
-        Doors { gateway: self.gateway.clone(), queue: None, until }
+        let queue = self.jobs.clone().map(|jobs| jobs as Arc<dyn Queue>);
+        Doors { gateway: self.gateway.clone(), queue, until }
     }
 }
 
@@ -97,7 +109,7 @@ impl Function for Rest {
         Box::pin(async move {
             match self.0.gateway.settings.role {
                 Role::Api => http(&self.0, &event, until).await,
-                Role::Worker => jobs_event::handle(&self.0.gateway, &event).await,
+                Role::Worker => jobs_event::handle(&self.0, &event, until).await,
                 Role::Authorizer => authorizer::handle(&event),
             }
         })

@@ -1,10 +1,9 @@
 //! Every failure of Bedrock's, or on the way to it, as one of our kinds.
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, causes};
 use aws_sdk_bedrockruntime::config::http::HttpResponse;
 use aws_sdk_bedrockruntime::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_types::event_stream::RawMessage;
-use std::iter::successors;
 use std::time::Duration;
 
 /// A call that got no stream.
@@ -12,7 +11,7 @@ pub(super) fn of_call<E>(error: SdkError<E, HttpResponse>) -> Error
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    let detail = chain(&error);
+    let detail = causes(&error);
     match &error {
         SdkError::ServiceError(service) => {
             let (response, refusal) = (service.raw(), service.err());
@@ -33,7 +32,7 @@ pub(super) fn of_stream<E>(error: SdkError<E, RawMessage>) -> Error
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    let detail = chain(&error);
+    let detail = causes(&error);
     match &error {
         SdkError::ServiceError(service) => {
             let name = exception_type(service.raw());
@@ -124,12 +123,6 @@ fn refused(said: &str) -> Error {
 /// `Retry-After` in whole seconds; its date form is not used by AWS.
 fn retry_after(response: &HttpResponse) -> Option<Duration> {
     response.headers().get("retry-after")?.trim().parse().ok().map(Duration::from_secs)
-}
-
-/// The error and its causes in their short form: the long one would show pieces of the answer.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 #[cfg(test)]

@@ -122,12 +122,13 @@ fn an_event_has_the_keys_of_its_example_and_no_others() {
     let plain = Connection { identity: Identity::default(), ..connection() };
     let handshake = asked("GET", "/prod?name=x", &[], b"");
     let posted = asked("POST", "/prod/hello/world?name=x", &[], b"x");
+    let letter = Message { id: "id".into(), body: "body".into(), md5: "md5".into(), sent_ms: 1 };
     for (example, event) in [
         (REST, rest(&posted, &Identity::default()).unwrap()),
         (CONNECT, connect(&plain, &handshake)),
         (MESSAGE, message(&plain, "chats", "{}")),
         (DISCONNECT, disconnect(&plain, 1000, "")),
-        (SQS, sqs("id", "body", "md5", 2, 1)),
+        (SQS, sqs(&letter, "receipt", 2)),
     ] {
         let (mut expected, mut found) = (Vec::new(), Vec::new());
         for (value, list) in [(&template(example), &mut expected), (&event, &mut found)] {

@@ -1,0 +1,80 @@
+//! One delivery of a message of SQS: it stays hidden while its job is worked on, and no longer.
+//!
+//! What is tried again goes as a new message, with its wait as a delay. So the queue's count of
+//! receives, which makes dead letters, counts what it should: workers that died, messages that name
+//! no job, and a store that is away; never a retry in order.
+
+use super::sqs::{JobMessage, Message, Sqs};
+use super::{Terms, Worked, Worker};
+use crate::error::{Error, Kind};
+use std::convert::Infallible;
+use std::time::Duration;
+use tokio::time::{Instant, sleep, sleep_until};
+
+/// After the end of its terms a job's worker has so long for its last words.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Has a message's job worked off. True where the message is done with and may be deleted; else the
+/// queue delivers it again, or puts it among its dead letters.
+pub async fn deliver(sqs: &Sqs, worker: &dyn Worker, message: &Message, until: Option<Instant>) -> bool {
+    let Ok(job) = serde_json::from_str::<JobMessage>(&message.body) else {
+        tracing::error!(message_id = message.id, "a message names no job");
+        show(sqs, message).await;
+        return false;
+    };
+    let work = async {
+        let terms = Terms { until, last: message.received >= sqs.receives().await };
+        worker.work(&job.caller, &job.id, terms).await
+    };
+    let worked = tokio::select! {
+        worked = work => worked,
+        never = keep_hidden(sqs, message) => match never {},
+        () = late(until) => Err(Error::new(Kind::DeadlineExceeded, "The worker's time was over.")),
+    };
+    match worked {
+        Ok(Worked::Done) => true,
+        Ok(Worked::Again(wait)) => again(sqs, &job, wait).await,
+        Err(error) => {
+            tracing::warn!(job = job.id, received = message.received, %error, "a job was not worked off");
+            false
+        }
+    }
+}
+
+/// Gives a message back that nobody has looked at. True where it is done with.
+pub async fn give_back(sqs: &Sqs, message: &Message) -> bool {
+    match serde_json::from_str::<JobMessage>(&message.body) {
+        Ok(job) => again(sqs, &job, Duration::ZERO).await,
+        Err(_) => false,
+    }
+}
+
+/// Sends the job anew. Where that fails the message itself comes again when it is not hidden any more.
+async fn again(sqs: &Sqs, job: &JobMessage, wait: Duration) -> bool {
+    let sent = sqs.send(&job.caller, &job.id, wait).await;
+    sent.inspect_err(|error| tracing::warn!(job = job.id, %error, "a job was not sent again")).is_ok()
+}
+
+/// A message that nobody can work off does not wait: it is among the dead letters soon.
+async fn show(sqs: &Sqs, message: &Message) {
+    if let Err(error) = sqs.hide(&message.receipt, Duration::ZERO).await {
+        tracing::warn!(message_id = message.id, %error, "a message stays hidden");
+    }
+}
+
+/// Keeps a message hidden, for a short time each time: if this process dies, it comes again soon.
+async fn keep_hidden(sqs: &Sqs, message: &Message) -> Infallible {
+    loop {
+        if let Err(error) = sqs.hide(&message.receipt, sqs.hidden).await {
+            tracing::warn!(message_id = message.id, %error, "a message was not hidden for longer");
+        }
+        sleep(sqs.hidden / 3).await;
+    }
+}
+
+async fn late(until: Option<Instant>) {
+    match until {
+        Some(until) => sleep_until(until + LAST_WORDS).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,190 @@
+//! Works jobs off.
+//!
+//! Each attempt is a reply under an id of its own, and a later attempt first looks at those before:
+//! a job whose answer is stored is never asked again.
+
+use crate::chat::{Caller, Delta, Request, Terminal, Usage};
+use crate::error::{Error, Kind};
+use crate::gateway::Gateway;
+use crate::jobs::failed;
+use crate::queue::{Terms, Worked, Worker};
+use crate::reply::collect;
+use crate::store::{Claim, Job, JobOutcome, JobStatus, ReplyKey, ReplyRow, Store};
+use futures_util::future::BoxFuture;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// Tries of a job before it is given up: its row is then the dead letter, with the reason.
+pub const TRIES: u32 = 3;
+
+/// A job that could not begin, because the gateway is busy or closing, waits this long. That is no try.
+const BUSY: Duration = Duration::from_secs(2);
+
+impl Worker for Arc<Gateway> {
+    fn work<'a>(
+        &'a self,
+        caller: &'a Caller,
+        id: &'a str,
+        terms: Terms,
+    ) -> BoxFuture<'a, Result<Worked, Error>> {
+        Box::pin(async move {
+            let worked = work(self, caller, id, terms).await;
+            if let (Err(error), true) = (&worked, terms.last) {
+                give_up(self.memory()?, caller, id, error).await?;
+            }
+            worked
+        })
+    }
+
+    fn open(&self) -> BoxFuture<'_, Result<Vec<(Caller, String)>, Error>> {
+        Box::pin(async { self.memory()?.open_jobs().await })
+    }
+}
+
+/// What a try came to.
+enum Try {
+    Ended(JobOutcome),
+    /// It never began.
+    Refused,
+    /// The job was cancelled, or another worker has it.
+    TakenAway,
+}
+
+async fn work(gateway: &Arc<Gateway>, caller: &Caller, id: &str, terms: Terms) -> Result<Worked, Error> {
+    let store = gateway.memory()?;
+    if gateway.live.is_full(caller, gateway.settings.max_running_per_caller) {
+        return Ok(Worked::Again(BUSY));
+    }
+    let job = match store.claim_job(caller, id, gateway.rooms.lease).await? {
+        Claim::Mine(job) => job,
+        // Its worker may be dead. Not to come back would be to rely on its life.
+        Claim::Held(left) => return Ok(Worked::Again(left)),
+        Claim::Over => return Ok(Worked::Done),
+    };
+    let worked = work_on(gateway, store, &job, terms).await;
+    if worked.is_err() {
+        // Free for the next delivery, if the store can be reached again; else when the lease is over.
+        store.release_job(caller, id, job.attempts, true).await?;
+    }
+    worked
+}
+
+async fn work_on(gateway: &Arc<Gateway>, store: &Store, job: &Job, terms: Terms) -> Result<Worked, Error> {
+    let release = |counted| store.release_job(&job.caller, &job.id, job.attempts, counted);
+    let tried = tokio::select! {
+        tried = attempt(gateway, store, job, terms) => tried?,
+        () = renew(gateway, store, job) => Try::TakenAway,
+    };
+    let outcome = match tried {
+        Try::Ended(outcome) => outcome,
+        Try::Refused => {
+            release(false).await?;
+            return Ok(Worked::Again(BUSY));
+        }
+        Try::TakenAway => {
+            stop(gateway, job);
+            // Claimed once more, it is over, or held by another worker.
+            return Ok(Worked::Again(BUSY));
+        }
+    };
+    let retry = outcome.error.as_ref().is_some_and(|error| is_worth_retrying(error.kind));
+    let tries = tries(job);
+    if retry && gateway.live.is_closed() {
+        release(false).await?;
+        return Ok(Worked::Again(Duration::ZERO));
+    }
+    if retry && tries < TRIES {
+        release(true).await?;
+        return Ok(Worked::Again(Duration::from_secs(1 << tries)));
+    }
+    store.finish_job(&job.caller, &job.id, job.attempts, &outcome).await?;
+    Ok(Worked::Done)
+}
+
+fn tries(job: &Job) -> u32 {
+    job.attempts.saturating_sub(job.refused)
+}
+
+/// Failures that another try can mend. A deadline is none of them: the answer is too long for it.
+fn is_worth_retrying(kind: Kind) -> bool {
+    matches!(kind, Kind::Throttled | Kind::UpstreamError | Kind::Unavailable | Kind::Internal)
+}
+
+async fn attempt(gateway: &Arc<Gateway>, store: &Store, job: &Job, terms: Terms) -> Result<Try, Error> {
+    for before in (1..job.attempts).rev() {
+        let row = store.load_reply(&ReplyKey::new(&job.caller, &job.reply_id(before))).await?;
+        if let Some(ReplyRow { end: Some(Terminal::Completed { usage, .. }), deltas, .. }) = row {
+            return Ok(Try::Ended(completed(deltas.iter().map(Delta::as_text).collect(), usage)));
+        }
+    }
+    let tries = tries(job);
+    if tries > TRIES || (tries > 1 && terms.last) {
+        // It was claimed and never finished that often: whatever ends its workers must not go on.
+        let error = Error::new(Kind::Internal, "The gateway was stopped each time it worked on this job.");
+        return Ok(Try::Ended(failed(error)));
+    }
+    ask(gateway, job, terms).await
+}
+
+fn completed(text: String, usage: Usage) -> JobOutcome {
+    JobOutcome { status: JobStatus::Completed, completion: Some(text), error: None, usage: Some(usage) }
+}
+
+async fn ask(gateway: &Arc<Gateway>, job: &Job, terms: Terms) -> Result<Try, Error> {
+    let mut request: Request = match serde_json::from_value(job.request.clone()) {
+        Ok(request) => request,
+        Err(error) => {
+            let error = Error::internal(format!("a job's request cannot be read: {error}"));
+            return Ok(Try::Ended(failed(error)));
+        }
+    };
+    request.id = job.reply_id(job.attempts);
+    if let Some(until) = terms.until {
+        request.time_limit = request.time_limit.min(until.saturating_duration_since(Instant::now()));
+    }
+    let reply = match gateway.answer(request).await {
+        Ok(reply) => reply,
+        Err(error) if matches!(error.kind, Kind::Throttled | Kind::Unavailable) => return Ok(Try::Refused),
+        Err(error) => return Ok(Try::Ended(failed(error))),
+    };
+    let whole = collect(reply.read(0)).await;
+    Ok(Try::Ended(match whole.end {
+        Terminal::Completed { usage, .. } => completed(whole.text, usage),
+        Terminal::Failed { error, usage } => {
+            let status = if error.kind == Kind::Cancelled { JobStatus::Cancelled } else { JobStatus::Failed };
+            let completion = Some(whole.text).filter(|text| !text.is_empty());
+            JobOutcome { status, completion, error: Some(error), usage: Some(usage) }
+        }
+    }))
+}
+
+/// Keeps the job ours while it runs; ends only when it is not ours any more: it was cancelled, here
+/// or elsewhere, or its lease had run out.
+async fn renew(gateway: &Gateway, store: &Store, job: &Job) {
+    loop {
+        sleep(gateway.rooms.lease / 3).await;
+        match store.renew_job(&job.caller, &job.id, job.attempts, gateway.rooms.lease).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => tracing::warn!(job = job.id, %error, "a job's lease was not renewed"),
+        }
+    }
+}
+
+/// Stops the reply of an attempt that is not ours any more.
+fn stop(gateway: &Gateway, job: &Job) {
+    if let Some(reply) = gateway.live.find(&job.caller, &job.reply_id(job.attempts)) {
+        reply.cancel();
+    }
+}
+
+/// Ends a job that the queue does not deliver again.
+async fn give_up(store: &Store, caller: &Caller, id: &str, why: &Error) -> Result<(), Error> {
+    let message = "This job was given up: each time it was delivered, the gateway could not work on it.";
+    let outcome = failed(Error::new(Kind::Internal, message).because(why));
+    if store.give_up_job(caller, id, false, &outcome).await? {
+        tracing::error!(job = id, error = %why, "a job was given up");
+    }
+    Ok(())
+}
