@@ -7,7 +7,7 @@ use super::Store;
 use super::item::{self, Fault};
 use super::jobs::{Applied, Job, JobOutcome, JobStatus, Outcomes, applied};
 use super::overflow::SHARED;
-use crate::chat::Caller;
+use crate::chat::{Caller, new_id};
 use crate::error::Error;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use std::time::Duration;
@@ -19,9 +19,13 @@ impl Store {
     /// Takes a job that is queued, or whose worker's lease has run out. One of several claimants
     /// gets it, with `attempts` counted up.
     pub async fn claim_job(&self, caller: &Caller, id: &str, lease: Duration) -> Result<Option<Job>, Error> {
+        let claimant = new_id();
         let claim = self
             .update_job(caller, id)
-            .update_expression("SET phase = :running, lease_until = :lease ADD attempts :one")
+            .update_expression(
+                "SET phase = :running, lease_until = :lease, claimant = :claimant ADD attempts :one",
+            )
+            .expression_attribute_values(":claimant", item::s(&claimant))
             .condition_expression(
                 "expires_at > :now AND (phase = :queued OR (phase = :running AND lease_until <= :now_ms))",
             )
@@ -33,6 +37,10 @@ impl Store {
             .expression_attribute_values(":lease", item::n(self.lease_end(lease)));
         match applied(claim).await? {
             Applied::Yes(row) => self.read_job(&row).await,
+            // A claim whose answer was lost is sent again by the SDK and then meets itself.
+            Applied::No(Some(row)) if item::text(&row, "claimant") == Some(&claimant) => {
+                self.read_job(&row).await
+            }
             Applied::No(_) => Ok(None),
         }
     }

@@ -1,6 +1,7 @@
 //! Promises about jobs and connections.
 
 use crate::{LEASE, World, ann, bob, noise, usage};
+use futures_util::stream::{self, StreamExt};
 use gateway::error::{Error, Kind};
 use gateway::store::{Created, Job, JobOutcome, JobStatus};
 use serde_json::json;
@@ -81,6 +82,15 @@ pub async fn of_two_claims_one_wins(world: World) {
     assert_eq!(claim().await.unwrap().unwrap().attempts, 2);
     assert_eq!(world.store.claim_job(&caller, "no such job", LEASE).await.unwrap(), None);
     assert_eq!(world.store.job(&caller, "no such job").await.unwrap(), None);
+}
+
+pub async fn of_fifty_claims_one_wins(world: World) {
+    create(&world, "j").await;
+    let caller = ann();
+    let claims = stream::iter((0..50).map(|_| world.store.claim_job(&caller, "j", LEASE)));
+    let won: Vec<_> = claims.buffer_unordered(world.at_once).collect().await;
+    assert_eq!(won.into_iter().filter_map(Result::unwrap).count(), 1);
+    assert_eq!(read(&world, "j").await.attempts, 1);
 }
 
 pub async fn a_worker_that_was_given_up_on_changes_nothing(world: World) {
