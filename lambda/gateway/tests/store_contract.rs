@@ -1,8 +1,8 @@
 //! What the store promises, one function a promise, run against every engine there is.
 //!
-//! `promises!` names the engines: another one (a DynamoDB endpoint) is one line in it.
+//! `promises!` names the engines, `engines` makes them.
 
-#![allow(clippy::unwrap_used, reason = "a broken promise ends its test")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a broken promise ends its test")]
 
 #[path = "store_contract/answers.rs"]
 mod answers;
@@ -10,6 +10,8 @@ mod answers;
 mod chats;
 #[path = "store_contract/disk.rs"]
 mod disk;
+#[path = "store_contract/engines.rs"]
+mod engines;
 #[path = "store_contract/jobs.rs"]
 mod jobs;
 #[path = "store_contract/replies.rs"]
@@ -20,7 +22,7 @@ mod slots;
 use gateway::chat::{
     Block, CacheOutcome, Caller, Delta, Message, Role, Started, StopReason, Terminal, Usage,
 };
-use gateway::store::{Clock, Finish, Finished, ReplyKey, Retention, StoppedClock, Store, SystemClock, Turn};
+use gateway::store::{Clock, Finish, Finished, ReplyKey, StoppedClock, Store, SystemClock, Turn};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,20 +33,15 @@ pub(crate) const LEASE: Duration = Duration::from_secs(30);
 pub(crate) struct World {
     pub(crate) store: Store,
     pub(crate) clock: Arc<StoppedClock>,
-    _dir: Option<TempDir>,
+    /// Calls that the engine can be given at once.
+    pub(crate) at_once: usize,
+    #[allow(dead_code, reason = "it goes with the world")]
+    dir: Option<TempDir>,
 }
 
 impl World {
     pub(crate) async fn in_memory() -> World {
-        let clock = StoppedClock::at(this_second());
-        let store = Store::embedded(None, Retention::default(), clock.clone()).await.unwrap();
-        World { store, clock, _dir: None }
-    }
-
-    pub(crate) async fn on_disk() -> World {
-        let (dir, clock) = (TempDir::fresh(), StoppedClock::at(this_second()));
-        let store = Store::embedded(Some(&dir.0), Retention::default(), clock.clone()).await.unwrap();
-        World { store, clock, _dir: Some(dir) }
+        engines::in_memory().await.unwrap().0
     }
 
     pub(crate) fn now(&self) -> u64 {
@@ -156,10 +153,17 @@ macro_rules! promises {
     ($($room:ident :: $promise:ident),* $(,)?) => {
         promises!(@engine in_memory, $($room::$promise),*);
         promises!(@engine on_disk, $($room::$promise),*);
+        promises!(@engine moto, $($room::$promise),*);
+        promises!(@engine endpoint, $($room::$promise),*);
     };
     (@engine $engine:ident, $($room:ident :: $promise:ident),*) => {
         mod $engine {
-            $(#[tokio::test] async fn $promise() { super::$room::$promise(super::World::$engine().await).await; })*
+            $(#[tokio::test] async fn $promise() {
+                if let Some((world, leftover)) = super::engines::$engine().await {
+                    super::$room::$promise(world).await;
+                    leftover.remove().await;
+                }
+            })*
         }
     };
 }
@@ -197,6 +201,7 @@ promises! {
     jobs::a_job_is_its_callers_own,
     jobs::an_idempotency_key_leads_to_the_same_job,
     jobs::of_two_claims_one_wins,
+    jobs::of_fifty_claims_one_wins,
     jobs::a_worker_that_was_given_up_on_changes_nothing,
     jobs::a_job_keeps_how_it_came_out,
     jobs::a_cancelled_job_stays_cancelled,

@@ -1,25 +1,28 @@
 //! Conversations: turns that are only ever appended, and a head a conversation for listing.
 //!
-//! A deleted conversation leaves its head behind, without its title, as long as a turn could live:
-//! it hides every turn whose request had started by then, so a reply in flight cannot bring the
-//! conversation back. A request that starts later begins it afresh under the same id.
+//! A deletion is kept in two places as long as a turn could live. The head, without its title, refuses
+//! every turn whose request had started by then, so a reply in flight cannot bring the conversation
+//! back; a row among the turns hides those that stand there, so that one query reads a conversation. A
+//! request that starts later begins it afresh under the same id.
 
 use super::item::{self, Item};
 use super::overflow::ROOMY;
-use super::{Store, away, built, rows};
+use super::rows::{Outcome, TRIES};
+use super::{Store, away, built, unavailable};
 use crate::chat::{Block, Caller, Message, Role, Usage};
 use crate::error::Error;
-use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, Put, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
+    AttributeValue, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
 
 /// Characters of the first question that name a conversation.
 const TITLE: usize = 80;
 /// Turns read at once, newest first: most conversations fit into one page.
 const PAGE: i32 = 32;
+/// The conditions of a head that is, and of one that is not, in the list.
+const LISTED: &str = "attribute_exists(pk) AND attribute_not_exists(gone) AND expires_at > :now";
+const UNLISTED: &str = "attribute_not_exists(pk) OR attribute_exists(gone) OR expires_at <= :now";
 
 /// One question and its complete answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -99,14 +102,14 @@ impl Store {
         Ok(chats)
     }
 
-    /// Deletes a conversation, and says whether there was one. It is invisible as soon as the head
-    /// is marked; then its turns go. Called again it removes what a broken-off call left.
+    /// Deletes a conversation, and says whether there was one. It is invisible as soon as that is
+    /// marked; then its turns go. Called again it removes what a broken-off call left.
     pub async fn delete_chat(&self, caller: &Caller, chat_id: &str) -> Result<bool, Error> {
         let deleted_at = self.now_ms();
-        let was_there = self.bury_head(caller, chat_id, deleted_at).await?;
+        let was_there = self.mark_deleted(caller, chat_id, deleted_at).await?;
         let rows = self.partition(&item::turns_pk(caller, chat_id)).await?;
         let mut doomed = Vec::new();
-        for row in rows.iter().filter(|row| !starts_after(row, deleted_at)) {
+        for row in rows.iter().filter(|row| is_turn(row) && !starts_after(row, deleted_at)) {
             doomed.extend(Store::part_keys(row, "body"));
             doomed.extend(item::text(row, "pk").zip(item::text(row, "sk")).map(|(pk, sk)| item::key(pk, sk)));
         }
@@ -179,43 +182,40 @@ impl Store {
         Some(if over { HeadChange::Restart { seen } } else { HeadChange::Append })
     }
 
-    /// With `max_bytes` the turns for a prompt, without it all there are.
+    /// With `max_bytes` the turns for a prompt, without it all there are; None where there is none.
     async fn read_turns(
         &self,
         caller: &Caller,
         chat_id: &str,
         max_bytes: Option<usize>,
     ) -> Result<Option<Vec<Turn>>, Error> {
-        let (pk, sk) = (item::chats_pk(caller), item::chat_sk(chat_id));
-        let (head, first) = tokio::try_join!(self.row(&pk, &sk), self.newest_turns(caller, chat_id, None))?;
-        let Some(head) = head.filter(|head| !head.contains_key("gone")) else {
-            return Ok(None);
-        };
-        let deleted_at = item::number(&head, "deleted_at");
+        let mut deleted_at = None;
         let mut turns: Vec<Turn> = Vec::new();
-        let (mut left, mut page) = (max_bytes.unwrap_or(usize::MAX), first);
+        let (mut left, mut from) = (max_bytes.unwrap_or(usize::MAX), None);
         loop {
-            let (rows, from) = page;
-            for row in rows.iter().filter(|row| deleted_at.is_none_or(|at| starts_after(row, at))) {
+            let (rows, next) = self.newest_turns(caller, chat_id, from).await?;
+            deleted_at = deleted_at.max(rows.iter().filter_map(|row| item::number(row, "deleted_at")).max());
+            let visible = |row: &&Item| is_turn(row) && deleted_at.is_none_or(|at| starts_after(row, at));
+            for row in rows.iter().filter(visible) {
                 let size = item::number(row, "size").and_then(|size| usize::try_from(size).ok());
                 // The newest turn always comes: without it the conversation would seem to have none.
                 let rest = left.checked_sub(size.unwrap_or(usize::MAX)).or(turns.is_empty().then_some(0));
                 let newest = turns.first().filter(|_| max_bytes.is_some());
                 let dropped = newest.is_some_and(|newest| stands_before(row, newest.window_from_ms));
                 let Some(rest) = rest.filter(|_| !dropped) else {
-                    return Ok(Some(oldest_first(turns)));
+                    return Ok(oldest_first(turns));
                 };
                 left = rest;
                 turns.extend(self.unpack::<Turn>(row, "body").await?);
             }
-            if from.is_none() {
-                return Ok(Some(oldest_first(turns)));
+            if next.is_none() {
+                return Ok(oldest_first(turns));
             }
-            page = self.newest_turns(caller, chat_id, from).await?;
+            from = next;
         }
     }
 
-    /// One page of live turns, newest first, and where the next begins.
+    /// One page of live rows, newest first, and where the next begins.
     async fn newest_turns(
         &self,
         caller: &Caller,
@@ -232,33 +232,47 @@ impl Store {
         Ok((rows, reply.last_evaluated_key))
     }
 
-    /// Marks the head deleted, there or not: the conversation's first reply may be in flight.
-    async fn bury_head(&self, caller: &Caller, chat_id: &str, deleted_at: u64) -> Result<bool, Error> {
-        let mut attempt = 0;
-        loop {
-            let bury = self.client.update_item().table_name(&self.tables.state);
-            let bury = bury
-                .set_key(Some(item::key(&item::chats_pk(caller), &item::chat_sk(chat_id))))
-                .update_expression(
-                    "SET chat_id = :chat, gone = :yes, deleted_at = :deleted, expires_at = :expiry REMOVE title",
-                )
-                .expression_attribute_values(":chat", item::s(chat_id))
-                .expression_attribute_values(":yes", AttributeValue::Bool(true))
-                .expression_attribute_values(":deleted", item::n(deleted_at))
-                .expression_attribute_values(":expiry", item::n(self.expiry(self.retention.chats)))
-                .return_values(ReturnValue::AllOld);
-            match bury.send().await {
-                Ok(reply) => return Ok(self.was_listed(reply.attributes)),
-                Err(error) if error.code() == Some("TransactionConflictException") => {
-                    attempt = rows::pause(attempt, "turns are being appended").await?;
+    /// Marks the conversation deleted, there or not: its first reply may be in flight. Says whether it
+    /// was there.
+    async fn mark_deleted(&self, caller: &Caller, chat_id: &str, deleted_at: u64) -> Result<bool, Error> {
+        let mut row = item::key(&item::turns_pk(caller, chat_id), item::DELETED);
+        row.insert("deleted_at".to_owned(), item::n(deleted_at));
+        row.insert("expires_at".to_owned(), item::n(self.expiry(self.retention.chats)));
+        let hide = Put::builder().table_name(&self.tables.state).set_item(Some(row));
+        let hide = TransactWriteItem::builder().put(built(hide.build())?).build();
+        for _ in 0..TRIES {
+            // A transaction does not say what was there before it; its condition does.
+            for (listed, was_there) in [(LISTED, true), (UNLISTED, false)] {
+                let bury = self.bury_action(caller, chat_id, deleted_at, listed)?;
+                if let Outcome::Done = self.transact(&[bury, hide.clone()]).await? {
+                    return Ok(was_there);
                 }
-                Err(error) => return Err(away("delete chat", &error)),
             }
         }
+        Err(unavailable("the conversation kept changing under its deletion"))
     }
 
-    fn was_listed(&self, old: Option<HashMap<String, AttributeValue>>) -> bool {
-        old.is_some_and(|head| item::is_live(&head, self.now_s()) && summary(&head).is_some())
+    /// The head's part of a deletion.
+    fn bury_action(
+        &self,
+        caller: &Caller,
+        chat_id: &str,
+        deleted_at: u64,
+        condition: &str,
+    ) -> Result<TransactWriteItem, Error> {
+        let bury = Update::builder()
+            .table_name(&self.tables.state)
+            .set_key(Some(item::key(&item::chats_pk(caller), &item::chat_sk(chat_id))))
+            .update_expression(
+                "SET chat_id = :chat, gone = :yes, deleted_at = :deleted, expires_at = :expiry REMOVE title",
+            )
+            .condition_expression(condition)
+            .expression_attribute_values(":now", self.now())
+            .expression_attribute_values(":chat", item::s(chat_id))
+            .expression_attribute_values(":yes", AttributeValue::Bool(true))
+            .expression_attribute_values(":deleted", item::n(deleted_at))
+            .expression_attribute_values(":expiry", item::n(self.expiry(self.retention.chats)));
+        Ok(TransactWriteItem::builder().update(built(bury.build())?).build())
     }
 }
 
@@ -276,6 +290,10 @@ fn summary(head: &Item) -> Option<ChatSummary> {
     })
 }
 
+fn is_turn(row: &Item) -> bool {
+    item::text(row, "sk") != Some(item::DELETED)
+}
+
 fn starts_after(turn: &Item, deleted_at: u64) -> bool {
     item::number(turn, "started_at").is_some_and(|started| started > deleted_at)
 }
@@ -284,9 +302,9 @@ fn stands_before(turn: &Item, at_ms: u64) -> bool {
     item::text(turn, "sk").is_some_and(|sk| sk < item::turns_from(at_ms).as_str())
 }
 
-fn oldest_first(mut turns: Vec<Turn>) -> Vec<Turn> {
+fn oldest_first(mut turns: Vec<Turn>) -> Option<Vec<Turn>> {
     turns.reverse();
-    turns
+    (!turns.is_empty()).then_some(turns)
 }
 
 fn title(turn: &Turn) -> String {

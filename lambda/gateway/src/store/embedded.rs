@@ -1,15 +1,11 @@
 //! The store on one machine: the SDK's client ends in a DynamoDB engine in this process.
 
 use super::{Clock, Retention, Store, Tables, unavailable};
-use crate::error::{Error, causes};
+use crate::error::Error;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Config, Region, StalledStreamProtectionConfig};
 use aws_sdk_dynamodb::error::ConnectorError;
-use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
-    TimeToLiveSpecification, TimeToLiveStatus,
-};
 use aws_smithy_runtime_api::client::http::{
     HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
 };
@@ -40,40 +36,9 @@ impl Store {
         let engine = Arc::new(Engine::open(dir, clock.clone())?);
         let tables = Tables { answers: "answers".to_owned(), state: "state".to_owned() };
         let mut store = Store::new(client(Connector(engine.clone())), tables, retention, clock);
-        store.create_table(&store.tables.answers, &["pk"]).await?;
-        store.create_table(&store.tables.state, &["pk", "sk"]).await?;
+        store.create_tables().await?;
         store.sweeper = Some(Arc::new(move || Box::pin(sweep(engine.clone()))));
         Ok(store)
-    }
-
-    /// Creates the table and declares its TTL, each where that has not been done.
-    async fn create_table(&self, name: &str, keys: &[&str]) -> Result<(), Error> {
-        let failed =
-            |error: &(dyn std::error::Error + 'static)| unavailable(format!("{name}: {}", causes(error)));
-        let known = self.client.describe_time_to_live().table_name(name).send().await;
-        if known.is_err() {
-            let mut create =
-                self.client.create_table().table_name(name).billing_mode(BillingMode::PayPerRequest);
-            for (key, kind) in keys.iter().zip([KeyType::Hash, KeyType::Range]) {
-                let schema = KeySchemaElement::builder().attribute_name(*key).key_type(kind).build();
-                let string = AttributeDefinition::builder().attribute_name(*key);
-                let string = string.attribute_type(ScalarAttributeType::S).build();
-                create =
-                    create.key_schema(super::built(schema)?).attribute_definitions(super::built(string)?);
-            }
-            create.send().await.map_err(|error| failed(&error))?;
-        }
-        let ttl = known.ok().and_then(|reply| reply.time_to_live_description?.time_to_live_status);
-        if ttl != Some(TimeToLiveStatus::Enabled) {
-            let ttl = TimeToLiveSpecification::builder().enabled(true).attribute_name("expires_at").build();
-            let declare = self.client.update_time_to_live().table_name(name);
-            declare
-                .time_to_live_specification(super::built(ttl)?)
-                .send()
-                .await
-                .map_err(|error| failed(&error))?;
-        }
-        Ok(())
     }
 }
 
@@ -154,6 +119,7 @@ impl Engine {
                     .transact_write_items(TransactWriteItemsRequest { client_request_token: None, ..request })
             }),
             "CreateTable" => call(body, |request| database.create_table(request)),
+            "DescribeTable" => call(body, |request| database.describe_table(request)),
             "DescribeTimeToLive" => call(body, |request| database.describe_time_to_live(request)),
             "UpdateTimeToLive" => call(body, |request| database.update_time_to_live(request)),
             other => Err(DynoxideError::ValidationException(format!("the store does not use {other}"))),

@@ -21,8 +21,9 @@
 //! | | `cancel` | its caller wants it to stop |
 //! | | `end` | `fingerprint`, `first_seq`, `last_seq`, blob `body` ([`Piece`]) |
 //! | `chats#H(caller)` | `chat#H(chat id)` | `chat_id`, `title`, `created_at`, `updated_at` (ms), `turns`, `deleted_at` (ms), `gone` |
-//! | `chat#H(caller, chat id)` | `turn#ms#H(request id)` | `started_at` (ms), `size` (bytes), blob `body` ([`Turn`](super::Turn)) |
-//! | `job#H(caller, id)` | `job` | `kind` = job, `job_id`, `caller`, `phase`, `attempts`, `refused`, `lease_until`, `created_at`, `completed_at`, `requeued_at` (ms), blob `question`, blob `outcome` |
+//! | `chat#H(caller, chat id)` | `~deleted` | `deleted_at` (ms): behind every turn, so that who reads them backwards meets it first |
+//! | | `turn#ms#H(request id)` | `started_at` (ms), `size` (bytes), blob `body` ([`Turn`](super::Turn)) |
+//! | `job#H(caller, id)` | `job` | `kind` = job, `job_id`, `caller`, `phase`, `attempts`, `claimant` (of the last attempt), `refused`, `lease_until`, `created_at`, `completed_at`, `requeued_at` (ms), blob `question`, blob `outcome` |
 //! | `jobkey#H(caller, key)` | `key` | `job_id`, `body_hash` |
 //! | `conn#`id | `conn` | `caller` |
 //! | | `running` | `running`: a string set, one `until ms#name` a place taken |
@@ -121,6 +122,9 @@ pub(super) fn chat_sk(chat_id: &str) -> String {
 pub(super) fn turns_pk(caller: &Caller, chat_id: &str) -> String {
     format!("chat#{}", digest(&[&caller.0, chat_id]))
 }
+
+/// The place of a conversation's deletion, behind every turn.
+pub(super) const DELETED: &str = "~deleted";
 
 /// The place of a turn: by time, the request id only tells turns of one millisecond apart.
 pub(super) fn turn_sk(at_ms: u64, request_id: &str) -> String {

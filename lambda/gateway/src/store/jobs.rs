@@ -2,10 +2,12 @@
 
 use super::item::{self, Fault, Item};
 use super::overflow::SHARED;
-use super::rows::{ABSENT, Outcome};
+use super::rows::{ABSENT, CONFLICT, Outcome, pause};
 use super::{Store, away, built};
 use crate::chat::{Caller, Usage};
 use crate::error::{Error, Kind};
+use aws_sdk_dynamodb::error::ProvideErrorMetadata;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{Put, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
 use serde::{Deserialize, Serialize};
@@ -290,15 +292,21 @@ impl Applied {
 pub(super) async fn applied(update: UpdateItemFluentBuilder) -> Result<Applied, Error> {
     let update = update.return_values(ReturnValue::AllNew);
     let update = update.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-    let error = match update.send().await {
-        Ok(reply) => return Ok(Applied::Yes(reply.attributes.unwrap_or_default())),
-        Err(error) => error,
-    };
-    match error.as_service_error() {
-        Some(aws_sdk_dynamodb::operation::update_item::UpdateItemError::ConditionalCheckFailedException(
-            refused,
-        )) => Ok(Applied::No(refused.item.clone())),
-        _ => Err(away("job", &error)),
+    let mut attempt = 0;
+    loop {
+        let error = match update.clone().send().await {
+            Ok(reply) => return Ok(Applied::Yes(reply.attributes.unwrap_or_default())),
+            Err(error) => error,
+        };
+        match error.as_service_error() {
+            Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
+                return Ok(Applied::No(refused.item.clone()));
+            }
+            Some(other) if other.code() == CONFLICT => {
+                attempt = pause(attempt, "the job is just being created").await?;
+            }
+            _ => return Err(away("job", &error)),
+        }
     }
 }
 

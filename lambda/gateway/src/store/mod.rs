@@ -7,6 +7,8 @@
 
 use crate::error::{Error, Kind, causes};
 use aws_sdk_dynamodb::Client;
+#[cfg(feature = "aws")]
+use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::error::{BuildError, ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -28,6 +30,7 @@ mod overflow;
 mod replies;
 mod rows;
 mod slots;
+mod tables;
 mod work;
 
 pub use answers::{AnswerKeys, StoredAnswer};
@@ -41,6 +44,20 @@ pub use work::Claim;
 
 /// The longest one call of the service may take, its retries included.
 const CALL_LIMIT: Duration = Duration::from_secs(5);
+/// The longest one attempt at a call may take: the service answers in milliseconds, and a connection
+/// that says nothing for this long is dead.
+#[cfg(feature = "aws")]
+const ATTEMPT_LIMIT: Duration = Duration::from_secs(2);
+/// Attempts at a call.
+#[cfg(feature = "aws")]
+const ATTEMPTS: u32 = 6;
+/// The SDK waits up to a second before its first retry; at a table whose calls take milliseconds
+/// that is most of the limit.
+#[cfg(feature = "aws")]
+const FIRST_BACKOFF: Duration = Duration::from_millis(50);
+/// The waits double up to this.
+#[cfg(feature = "aws")]
+const LONGEST_BACKOFF: Duration = Duration::from_millis(800);
 
 /// The time, as the store sees it.
 pub trait Clock: Send + Sync {
@@ -132,10 +149,26 @@ pub struct Store {
 }
 
 impl Store {
-    /// A client for DynamoDB itself; its retries end within one call's time limit.
+    /// A client for DynamoDB itself. What was throttled, failed inside the service or lost its
+    /// connection is tried again within one call's time limit; so is an attempt that hears nothing.
     #[cfg(feature = "aws")]
     pub fn client(config: &aws_types::SdkConfig) -> Client {
-        Client::new(config)
+        let retries = RetryConfig::standard()
+            .with_max_attempts(ATTEMPTS)
+            .with_initial_backoff(FIRST_BACKOFF)
+            .with_max_backoff(LONGEST_BACKOFF);
+        let limits = match config.timeout_config() {
+            Some(limits) => limits.to_builder(),
+            None => TimeoutConfig::builder(),
+        };
+        let limits = limits.operation_attempt_timeout(ATTEMPT_LIMIT).build();
+        let config = aws_sdk_dynamodb::config::Builder::from(config);
+        Client::from_conf(config.retry_config(retries).timeout_config(limits).build())
+    }
+
+    /// The client, for another store on the same tables.
+    pub fn service(&self) -> &Client {
+        &self.client
     }
 
     /// A store on these tables. Retries are the client's own matter; every call is given a time

@@ -2,6 +2,7 @@
 
 use super::item::{self, Item};
 use super::{Store, away, built, unavailable};
+use crate::chat::new_id;
 use crate::error::Error;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
@@ -14,6 +15,12 @@ pub(super) const ABSENT: &str = "attribute_not_exists(pk) OR expires_at <= :now"
 
 /// How often work that the service left undone, or that met another's transaction, is tried again.
 pub(super) const TRIES: u32 = 8;
+
+/// Why an action of a transaction was not done that will be done another time.
+const BUSY: [&str; 3] = ["TransactionConflict", "ProvisionedThroughputExceeded", "ThrottlingError"];
+
+/// The code of a single write that met a transaction.
+pub(super) const CONFLICT: Option<&str> = Some("TransactionConflictException");
 
 /// What became of a transaction.
 pub(super) enum Outcome {
@@ -86,12 +93,14 @@ impl Store {
         Ok(())
     }
 
-    /// All of these writes or none. Where another transaction is at the same rows it is tried again.
+    /// All of these writes or none. Where another transaction is at the same rows, or a table has no
+    /// room for one of them just now, it is tried again.
     pub(super) async fn transact(&self, actions: &[TransactWriteItem]) -> Result<Outcome, Error> {
         let mut attempt = 0;
+        let mut token = new_id();
         loop {
-            let write = self.client.transact_write_items().set_transact_items(Some(actions.to_vec()));
-            let Err(error) = write.send().await else {
+            let write = self.client.transact_write_items().client_request_token(&token);
+            let Err(error) = write.set_transact_items(Some(actions.to_vec())).send().await else {
                 return Ok(Outcome::Done);
             };
             let reasons = cancellation(&error);
@@ -99,8 +108,10 @@ impl Store {
             if refused.iter().any(Option::is_some) {
                 return Ok(Outcome::Refused(refused));
             }
-            let busy = reasons.iter().any(|reason| reason.code() == Some("TransactionConflict"));
-            if !busy && error.code() != Some("TransactionInProgressException") {
+            // The SDK takes every cancelled transaction for one that is not worth another try.
+            if reasons.iter().any(|reason| reason.code().is_some_and(|code| BUSY.contains(&code))) {
+                token = new_id();
+            } else if error.code() != Some("TransactionInProgressException") {
                 return Err(away("transaction", &error));
             }
             attempt = pause(attempt, "another transaction is at the same rows").await?;

@@ -7,7 +7,7 @@ use super::Store;
 use super::item::{self, Fault, Item};
 use super::jobs::{Applied, Job, JobOutcome, JobStatus, Outcomes, applied, status};
 use super::overflow::SHARED;
-use crate::chat::Caller;
+use crate::chat::{Caller, new_id};
 use crate::error::Error;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use std::time::Duration;
@@ -33,9 +33,13 @@ impl Store {
     /// Takes a job that is queued, or whose worker's lease has run out. One of several claimants
     /// gets it, with `attempts` counted up.
     pub async fn claim_job(&self, caller: &Caller, id: &str, lease: Duration) -> Result<Claim, Error> {
+        let claimant = new_id();
         let claim = self
             .update_job(caller, id)
-            .update_expression("SET phase = :running, lease_until = :lease ADD attempts :one")
+            .update_expression(
+                "SET phase = :running, lease_until = :lease, claimant = :claimant ADD attempts :one",
+            )
+            .expression_attribute_values(":claimant", item::s(&claimant))
             .condition_expression(FREE)
             .expression_attribute_values(":now", self.now())
             .expression_attribute_values(":now_ms", item::n(self.now_ms()))
@@ -45,6 +49,8 @@ impl Store {
             .expression_attribute_values(":lease", item::n(self.lease_end(lease)));
         let row = match applied(claim).await? {
             Applied::Yes(row) => row,
+            // A claim whose answer was lost is sent again by the SDK and then meets itself.
+            Applied::No(Some(row)) if item::text(&row, "claimant") == Some(&claimant) => row,
             Applied::No(row) => return Ok(self.not_free(row.as_ref())),
         };
         match self.read_job(&row).await {

@@ -1,6 +1,7 @@
 //! Promises about jobs and connections.
 
 use crate::{LEASE, World, ann, bob, noise, usage};
+use futures_util::stream::{self, StreamExt};
 use gateway::error::{Error, Kind};
 use gateway::store::{Claim, Created, Job, JobOutcome, JobStatus};
 use serde_json::json;
@@ -92,6 +93,16 @@ pub async fn of_two_claims_one_wins(world: World) {
     assert_eq!(claimed(&world, "j").await.unwrap().attempts, 2);
     assert_eq!(world.store.claim_job(&caller, "no such job", LEASE).await.unwrap(), Claim::Over);
     assert_eq!(world.store.job(&caller, "no such job").await.unwrap(), None);
+}
+
+pub async fn of_fifty_claims_one_wins(world: World) {
+    create(&world, "j").await;
+    let caller = ann();
+    let claims = stream::iter((0..50).map(|_| world.store.claim_job(&caller, "j", LEASE)));
+    let won: Vec<_> = claims.buffer_unordered(world.at_once).collect().await;
+    let mine = won.into_iter().filter(|claim| matches!(claim, Ok(Claim::Mine(_))));
+    assert_eq!(mine.count(), 1);
+    assert_eq!(read(&world, "j").await.attempts, 1);
 }
 
 pub async fn a_worker_that_was_given_up_on_changes_nothing(world: World) {
