@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import subprocess
 import time
 import urllib.request
@@ -9,7 +10,7 @@ import urllib.request
 import pytest
 from websockets.sync.client import connect
 
-from target import BUILT, Standin, until
+from target import BUILT, REST, WS, Standin, until
 
 END = "<End of LLM response>"
 
@@ -19,8 +20,9 @@ class Lambdas:
 
     def __init__(self, *options):
         self.standin = Standin()
-        command = [str(BUILT / "lambda-emulator"), "--rest", str(BUILT / "rest"), "--ws", str(BUILT / "ws")]
+        command = [str(BUILT / "lambda-emulator"), "--rest", REST, "--ws", WS]
         command += ["--env", f"AWS_ENDPOINT_URL_BEDROCK_RUNTIME={self.standin.url}", *options]
+        command += os.environ.get("LAMBDA_EMULATOR_OPTIONS", "").split()
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self.urls = json.loads(self.process.stdout.readline())
 

@@ -234,8 +234,8 @@ def test_podman_builds_and_tells_the_digest_by_a_file(place):
     code, out, said = place.run("rest", CONTAINER_TOOL="podman")
     [built] = place.called("podman", "build")
     assert (code, out) == (0, DIGEST + "\n"), said
-    assert built[1:6] == ["build", "--format", "docker", "--timestamp", "0"]
-    assert not any(call[0] == "docker" for call in place.calls)
+    assert built[1:6] == ["build", "--format", "oci", "--timestamp", "0"]
+    assert not place.called("docker")
 
 
 def test_docker_without_buildx_builds_plainly(place):
