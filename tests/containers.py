@@ -86,8 +86,8 @@ class Place:
             "CONTAINERS_REGISTRIES_CONF": f"{work}/registries.conf",
             "BUILDAH_ISOLATION": "chroot",
         }
-        stages = f"--build-context command={work}/command"
-        stages += "" if from_source else f" --no-cache --build-context lambdas={work}/lambdas"
+        stages = [f"--build-context {stage}={work}/{stage}" for stage in ("lambdas", "command")]
+        stages = "" if from_source else " ".join(["--no-cache", *stages])
         script = f'[ "$1" = build ] && shift && exec podman build {stages} "$@"\nexec podman "$@"\n'
         self.tool = executable(work / "podman-with-stages", script)
 

@@ -68,7 +68,7 @@ end(0)
 class Place:
     """A clone with the script in it, and a PATH that has nothing but what it needs."""
 
-    def __init__(self, home):
+    def __init__(self, home, cloned=None):
         self.home, self.tree, self.bin = home, home / "clone", home / "bin"
         for file in [*INPUTS, "scripts/push-image", "template.env"]:
             (self.tree / file).parent.mkdir(parents=True, exist_ok=True)
@@ -81,8 +81,12 @@ class Place:
             (self.bin / fake).write_text(FAKE.format(python=sys.executable, home=str(home), host=HOST))
             (self.bin / fake).chmod(0o755)
         self.state(repositories={"my/rest": {}, "my/ws": {}}, fail={}, buildx=True, digest=DIGEST)
-        self.git("init", "-q")
-        self.commit("one")
+        # A copy of one repository is cheaper than making one for every test.
+        if cloned:
+            shutil.copytree(cloned, self.tree / ".git")
+        else:
+            self.git("init", "-q")
+            self.commit("one")
 
     def git(self, *args):
         who = ["-c", "user.name=t", "-c", "user.email=t@example.com"]
@@ -127,9 +131,14 @@ class Place:
         return done.returncode, done.stdout, done.stderr
 
 
+@pytest.fixture(scope="module")
+def cloned(tmp_path_factory):
+    return Place(tmp_path_factory.mktemp("first")).tree / ".git"
+
+
 @pytest.fixture
-def place(tmp_path):
-    made = Place(tmp_path)
+def place(tmp_path, cloned):
+    made = Place(tmp_path, cloned)
     made.settings()
     return made
 
