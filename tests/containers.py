@@ -11,7 +11,10 @@ import urllib.request
 
 from target import ROOT
 
-MANIFESTS = "application/vnd.docker.distribution.manifest.v2+json", "application/vnd.oci.image.manifest.v1+json"
+MANIFESTS = (
+    "application/vnd.docker.distribution.manifest.v2+json",
+    "application/vnd.oci.image.manifest.v1+json",
+)
 
 CONTAINERS = """[containers]
 # Podman's own limits may be above what this machine allows.
@@ -20,6 +23,12 @@ default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
 runtime = "runc"
 cgroup_manager = "cgroupfs"
 events_logger = "file"
+"""
+
+STORAGE = """[storage]
+driver = "overlay"
+graphroot = "{work}/store"
+runroot = "{work}/run"
 """
 
 
@@ -39,9 +48,10 @@ def check(true, what):
 
 def run(*command, **options):
     """Runs a command to its end and gives what it printed on standard output."""
-    done = subprocess.run([str(word) for word in command], cwd=ROOT, stdout=subprocess.PIPE, text=True, **options)
+    command = [str(word) for word in command]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, **options)
     if done.returncode:
-        end(f"{command[0]} failed with {done.returncode}: {' '.join(map(str, command))}")
+        end(f"{command[0]} failed with {done.returncode}: {' '.join(command)}")
     return done.stdout
 
 
@@ -69,23 +79,24 @@ class Place:
     """A registry, and podman with a storage of its own; both end, and everything goes, with the script."""
 
     def __init__(self, work, from_source):
-        self.work, self.from_source, self.port = work, from_source, free_port()
+        self.work, self.port = work, free_port()
         self.registry = f"127.0.0.1:{self.port}"
         files = {
             "containers.conf": CONTAINERS,
-            "storage.conf": f'[storage]\ndriver = "overlay"\ngraphroot = "{work}/store"\nrunroot = "{work}/run"\n',
+            "storage.conf": STORAGE.format(work=work),
             "registries.conf": f'[[registry]]\nlocation = "{self.registry}"\ninsecure = true\n',
             "registry.yml": f"version: 0.1\nlog: {{level: error}}\nhttp: {{addr: {self.registry}}}\n"
             f"storage: {{filesystem: {{rootdirectory: {work}/registry}}}}\n",
         }
         for name, text in files.items():
             (work / name).write_text(text)
-        self.env = {
+        self.conf = {
             "CONTAINERS_CONF": f"{work}/containers.conf",
             "CONTAINERS_STORAGE_CONF": os.environ.get("CONTAINERS_STORAGE_CONF", f"{work}/storage.conf"),
             "CONTAINERS_REGISTRIES_CONF": f"{work}/registries.conf",
             "BUILDAH_ISOLATION": "chroot",
         }
+        self.env = {**os.environ, **self.conf}
         stages = [f"--build-context {stage}={work}/{stage}" for stage in ("lambdas", "command")]
         stages = "" if from_source else " ".join(["--no-cache", *stages])
         script = f'[ "$1" = build ] && shift && exec podman build {stages} "$@"\nexec podman "$@"\n'
@@ -93,25 +104,32 @@ class Place:
 
     @contextlib.contextmanager
     def open(self):
-        log = open(self.work / "registry.log", "w")
-        registry = subprocess.Popen(["docker-registry", "serve", str(self.work / "registry.yml")], stdout=log, stderr=log)
+        command = ["docker-registry", "serve", str(self.work / "registry.yml")]
+        with open(self.work / "registry.log", "w") as log:
+            registry = subprocess.Popen(command, stdout=log, stderr=log)
         try:
             until_answers(f"http://{self.registry}/v2/")
             yield self
         finally:
-            # Only containers of this storage, which are this script's own.
-            subprocess.run(["podman", "rm", "-f", "-t", "0", "--filter", "label=test-images"], env={**os.environ, **self.env}, stdout=subprocess.DEVNULL)
+            left = self.podman("ps", "-aq", "--filter", "label=test-images").split()
+            if left:
+                self.podman("rm", "-f", "-t", "0", *left)
             registry.terminate()
             registry.wait(20)
 
     def podman(self, *args):
-        return run(self.tool, *args, env={**os.environ, **self.env}).strip()
+        return run(self.tool, *args, env=self.env).strip()
 
     def push(self, function):
         """The digest that scripts/push-image prints."""
-        settings = {"CONTAINER_TOOL": str(self.tool), "REGISTRY": self.registry, "ARCHITECTURE": ""}
-        names = {"ECR_REST_REPOSITORY": "llm-gateway-rest", "ECR_WEBSOCKET_REPOSITORY": "llm-gateway-ws"}
-        return run("scripts/push-image", function, env={**os.environ, **self.env, **settings, **names}).strip()
+        settings = {
+            "CONTAINER_TOOL": str(self.tool),
+            "REGISTRY": self.registry,
+            "ARCHITECTURE": os.uname().machine,
+            "ECR_REST_REPOSITORY": "llm-gateway-rest",
+            "ECR_WEBSOCKET_REPOSITORY": "llm-gateway-ws",
+        }
+        return run("scripts/push-image", function, env=self.env | settings).strip()
 
     def fetch(self, repository, kind, digest):
         """A manifest or a blob, which must be what its digest says."""
@@ -119,13 +137,15 @@ class Place:
         request.add_header("accept", ", ".join(MANIFESTS))
         with urllib.request.urlopen(request, timeout=30) as reply:
             raw = reply.read()
-        check("sha256:" + hashlib.sha256(raw).hexdigest() == digest, f"{repository} {kind} is not what its digest says")
+        right = "sha256:" + hashlib.sha256(raw).hexdigest() == digest
+        check(right, f"{repository}: one of the {kind} is not what its digest says")
         return raw
 
     def lambda_like(self, function, digest, *more):
         """A program that runs the image as Lambda does: what the emulator starts in place of the binary."""
         image = f"{self.registry}/llm-gateway-{function}@{digest}"
-        exports = "".join(f"export {name}={value}\n" for name, value in {**self.env, "PATH": os.environ["PATH"]}.items())
+        exports = {**self.conf, "PATH": os.environ["PATH"]}.items()
+        exports = "".join(f"export {name}='{value}'\n" for name, value in exports)
         options = "--rm --label test-images --env-host --network host --read-only --read-only-tmpfs=false"
         options += " --tmpfs /tmp:rw,size=512m --user 993:990 --cap-drop all --security-opt no-new-privileges"
         options += " --memory 128m " + " ".join(more)

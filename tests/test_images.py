@@ -38,7 +38,9 @@ def test_the_command_has_the_store_that_the_functions_must_not_have():
     assert {"dynoxide-rs", "libsqlite3-sys"} <= {name for name, _ in crates("llm-gateway")}
 
 
-@pytest.mark.parametrize("target, packages", [("rest", ["rest", "ws"]), ("ws", ["rest", "ws"]), ("gateway", ["llm-gateway"])])
+@pytest.mark.parametrize(
+    "target, packages", [("rest", ["rest", "ws"]), ("ws", ["rest", "ws"]), ("gateway", ["llm-gateway"])]
+)
 def test_the_dockerfile_builds_what_was_looked_at(target, packages):
     text = (ROOT / "docker/Dockerfile").read_text()
     source = re.search(rf"^FROM scratch AS {target}\nCOPY --from=(\w+)", text, re.MULTILINE).group(1)
