@@ -8,9 +8,10 @@
     npm ci --prefix tests
     target/test-venv/bin/pytest -n 4 tests
 
-`LLM_GATEWAY_BIN` and `BEDROCK_STANDIN_BIN` name other binaries than those in `target/debug`. Nothing
-here needs a network or an account: Bedrock is the stand-in of `lambda/testkit`, whose answers are
-steered by an `@standin{…}` directive inside the prompt (`clients.standin` writes it).
+`LLM_GATEWAY_BIN`, `BEDROCK_STANDIN_BIN`, `REST_BIN` and `WS_BIN` name other binaries than those in
+`target/debug`, and `LAMBDA_EMULATOR_OPTIONS` adds options to the emulator's. Nothing here needs a
+network or an account: Bedrock is the stand-in of `lambda/testkit`, whose answers are steered by an
+`@standin{…}` directive inside the prompt (`clients.standin` writes it).
 """
 
 import contextlib

@@ -2,10 +2,11 @@
 Gateway, in front of the Bedrock stand-in and of DynamoDB's semantics over HTTP."""
 
 import json
+import os
 import subprocess
 import urllib.request
 
-from target import BUILT, GATEWAY, Target, until
+from target import BUILT, GATEWAY, REST, WS, Target
 
 EMULATOR = str(BUILT / "lambda-emulator")
 DYNAMODB = str(BUILT / "dynamodb-server")
@@ -28,13 +29,13 @@ class Functions(Target):
 
     def command(self):
         """The command line of the emulator."""
-        command = [EMULATOR, "--rest", str(BUILT / "rest"), "--ws", str(BUILT / "ws"), "--concurrency", "64"]
+        command = [EMULATOR, "--rest", REST, "--ws", WS, "--concurrency", "64"]
         for name, key in self.keys.items():
             command += ["--api-key", f"{name}={key}", "--bearer-keys"]
         command += ["--signed-by", self.signer] if self.signer and not self.keys else []
         for name, value in self.settings().items():
             command += ["--env", f"{name}={value}"]
-        return command + self.emulator
+        return command + self.emulator + os.environ.get("LAMBDA_EMULATOR_OPTIONS", "").split()
 
     def settings(self):
         """The functions' environment."""

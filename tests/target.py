@@ -21,6 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILT = ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "debug"
 GATEWAY = os.environ.get("LLM_GATEWAY_BIN", str(BUILT / "llm-gateway"))
 STANDIN = os.environ.get("BEDROCK_STANDIN_BIN", str(BUILT / "bedrock-standin"))
+REST = os.environ.get("REST_BIN", str(BUILT / "rest"))
+WS = os.environ.get("WS_BIN", str(BUILT / "ws"))
 MARK = re.compile(r"#[0-9a-f]{12}")
 LISTENING = re.compile(r"listening on (http://\S+)")
 
