@@ -17,12 +17,15 @@ use tracing_subscriber::{
 /// Warnings of libraries, everything of ours from `info` up.
 const DEFAULT_FILTER: &str = "warn,gateway=info,llm_gateway=info";
 
+/// The target of what ends the process: no filter turns it off.
+pub(super) const FATAL: &str = "gateway::fatal";
+
 /// JSON logs on standard output, where Lambda takes them from: one object a line, which is right in
 /// both log formats of a function (text passes lines on, JSON does not wrap what is JSON already).
 /// Lines with metrics pass every filter. A panic ends the process, as in a release.
 pub fn json_logs(filter: Option<&str>) {
-    let always = format!("{}=info", emf::TARGET).parse().ok();
-    let filter = always.into_iter().fold(filter_of(filter), EnvFilter::add_directive);
+    let measured = format!("{}=info", emf::TARGET).parse().ok();
+    let filter = measured.into_iter().fold(filter_of(filter), EnvFilter::add_directive);
     // Only a second call can fail, and then logs are there already.
     let _already = tracing_subscriber::registry()
         .with(layer(std::io::stdout).with_filter(filter_fn(is_discreet)))
@@ -58,7 +61,8 @@ pub fn text_logs(filter: Option<&str>) {
 }
 
 fn filter_of(filter: Option<&str>) -> EnvFilter {
-    EnvFilter::new(filter.unwrap_or(DEFAULT_FILTER))
+    let fatal = format!("{FATAL}=error").parse().ok();
+    fatal.into_iter().fold(EnvFilter::new(filter.unwrap_or(DEFAULT_FILTER)), EnvFilter::add_directive)
 }
 
 /// Below `info` libraries write out what they send and receive: no setting may ask for that.
@@ -72,7 +76,7 @@ fn is_discreet(of: &Metadata<'_>) -> bool {
 fn panicked(panic: &PanicHookInfo<'_>) {
     let place = panic.location().map(ToString::to_string);
     let why = panic.payload().downcast_ref::<&'static str>();
-    tracing::error!(place, why, "the gateway panicked");
+    tracing::error!(target: FATAL, place, why, "the gateway panicked");
 }
 
 /// One JSON object: time, level, the fields of the spans around it, its own, and its metrics.

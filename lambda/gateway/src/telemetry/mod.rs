@@ -118,7 +118,7 @@ pub fn store_failed(request_id: &str, error: &Error) {
 
 /// The function cannot start.
 pub fn cannot_start(sentence: &str) {
-    tracing::error!(sentence, "the function cannot start");
+    tracing::error!(target: lines::FATAL, sentence, "the function cannot start");
 }
 
 /// Our own fault is an error, the caller's wish nothing to worry about, all else a warning.
