@@ -5,12 +5,13 @@ use crate::cache_key::{self, Asked};
 use crate::chat::{CacheOutcome, Passage, Request};
 use crate::gateway::Gateway;
 use crate::plan::Plan;
+use crate::reply::Reply;
 use crate::store::{AnswerKeys, StoredAnswer, Turn};
 use tokio::time::timeout;
 
 impl Gateway {
     /// The caller's earlier turns of this conversation; `None` where the store is down and nobody knows.
-    pub(crate) async fn history(&self, request: &Request, plan: &Plan) -> Option<Vec<Turn>> {
+    pub(crate) async fn history(&self, request: &Request, plan: &Plan, reply: &Reply) -> Option<Vec<Turn>> {
         let (Some(store), Some(chat_id), true) = (&self.rooms.store, &request.chat_id, request.keep_chat)
         else {
             return Some(Vec::new());
@@ -18,7 +19,7 @@ impl Gateway {
         // Far more bytes than tokens: what fits is for `Plan::ask` to say, by tokens.
         let bytes = usize::try_from(plan.room() * 12).unwrap_or(usize::MAX);
         let turns = store.turns(&request.caller, chat_id, bytes).await;
-        turns.inspect_err(|error| self.store_failed(&request.id, error)).ok()
+        turns.inspect_err(|error| reply.lacks.store(error)).ok()
     }
 
     pub(crate) fn cache_key(
@@ -51,6 +52,7 @@ impl Gateway {
         request: &Request,
         key: Option<&str>,
         history: Option<&[Turn]>,
+        reply: &Reply,
     ) -> (Option<StoredAnswer>, CacheOutcome) {
         let Some(store) = self.rooms.store.as_ref().filter(|_| self.settings.answer_cache) else {
             return (None, CacheOutcome::Off);
@@ -68,30 +70,24 @@ impl Gateway {
             Ok(Some(known)) => (Some(known), CacheOutcome::Hit),
             Ok(None) => (None, CacheOutcome::Miss),
             Err(error) => {
-                self.store_failed(&request.id, &error);
+                reply.lacks.store(&error);
                 (None, CacheOutcome::Off)
             }
         }
     }
 
     /// The passages for a question; `None` where search is down or slow.
-    pub(crate) async fn search(&self, request: &Request) -> Option<Vec<Passage>> {
+    pub(crate) async fn search(&self, request: &Request, reply: &Reply) -> Option<Vec<Passage>> {
         let Some(retrieval) = &self.rooms.retrieval else {
             return Some(Vec::new());
         };
         let query = request.rag_prompt.as_deref().unwrap_or(request.question());
         let search = retrieval.search(query, self.settings.retrieval_k);
-        let found = timeout(self.settings.retrieval_timeout, search).await;
-        match found {
-            Ok(Ok(passages)) => Some(passages),
-            Ok(Err(error)) => {
-                tracing::warn!(request_id = request.id, %error, "answering without retrieval");
-                None
-            }
-            Err(_) => {
-                tracing::warn!(request_id = request.id, "answering without retrieval: it took too long");
-                None
-            }
+        match timeout(self.settings.retrieval_timeout, search).await {
+            Ok(Ok(passages)) => return Some(passages),
+            Ok(Err(error)) => reply.lacks.retrieval(error.to_string()),
+            Err(_) => reply.lacks.retrieval("it took too long".to_owned()),
         }
+        None
     }
 }

@@ -5,7 +5,7 @@ use crate::chat::{Caller, SILENT_LIMIT};
 use crate::error::{Error, Kind};
 use crate::flight::past_deadline;
 use crate::gateway::Gateway;
-use crate::model::catalog::LegacyShape;
+use crate::model::catalog::{Choice, LegacyShape};
 use crate::model::{EmbedAsk, Embedding};
 use crate::telemetry;
 use std::time::Instant;
@@ -23,20 +23,24 @@ impl Gateway {
     /// `model_not_found` where the model cannot be reached from here; the provider's errors.
     pub async fn embed(&self, caller: &Caller, asked: &str, text: &str) -> Result<Embedding, Error> {
         let choice = self.menu().choose(Some(asked))?;
+        let begun = Instant::now();
+        let embedding = self.embed_with(&choice, text).await;
+        telemetry::embedded(caller, &choice, begun.elapsed(), &embedding);
+        embedding
+    }
+
+    async fn embed_with(&self, choice: &Choice, text: &str) -> Result<Embedding, Error> {
         if tokens(text) > u64::from(choice.entry.window) {
             let message =
                 format!("The text is over the model's window of {} tokens. Split it.", choice.entry.window);
             return Err(Error::new(Kind::TooLarge, message));
         }
-        let begun = Instant::now();
-        let Some(spec) = choice.entry.embedding else {
+        let Some(spec) = &choice.entry.embedding else {
             return Err(Error::invalid("model", "This is no embedding model."));
         };
         let ask = EmbedAsk { invoke_id: choice.invoke_id.clone(), body: spec.body, text: text.to_owned() };
         let embedding = timeout(SILENT_LIMIT, self.rooms.embedder.embed(ask)).await;
-        let embedding = embedding.map_err(|_| past_deadline())?;
-        telemetry::embedded(caller, &choice.entry.id, begun.elapsed(), &embedding);
-        embedding
+        embedding.map_err(|_| past_deadline())?
     }
 
     /// The answer shape that clients of this old id expect, if a special one.

@@ -140,6 +140,11 @@ impl Error {
     }
 }
 
+/// Where JSON cannot be read, for a log: serde's own message quotes what it met, somebody's text.
+pub fn json_place(error: &serde_json::Error) -> String {
+    format!("{:?} at line {} column {}", error.classify(), error.line(), error.column())
+}
+
 impl fmt::Display for Error {
     /// The log's form: code, message, detail.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 /// A place in a flight. The model stops when the last one is dropped.
 #[derive(Clone)]
@@ -108,13 +109,14 @@ impl Flights {
         let log = Log::new();
         let stop = CancellationToken::new();
         let (flying, stopped) = (log.clone(), stop.clone());
-        tokio::spawn(async move {
+        let flight = async move {
             let landing = tokio::select! {
                 landing = fly(departure, &flying) => landing,
                 () = stopped.cancelled() => abandoned(),
             };
             flying.land(landing);
-        });
+        };
+        tokio::spawn(flight.in_current_span());
         Seat {
             log,
             place: Arc::new(Place { stop, flights: self.clone(), key, paid: AtomicBool::new(false) }),
@@ -145,13 +147,13 @@ async fn fly(departure: Departure, log: &Log) -> Landing {
         let Err(error) = &landing.outcome else {
             return landing;
         };
+        log.try_failed(error.kind);
         let Some(wait) = wait_before_retry(error, attempt) else {
             return landing;
         };
         if !log.is_empty() || Instant::now() + wait >= deadline {
             return landing;
         }
-        tracing::info!(code = error.kind.code(), attempt, "retrying before the first token");
         sleep(wait).await;
         attempt += 1;
     }

@@ -16,8 +16,8 @@ use crate::retrieval::Retrieval;
 use crate::run::Run;
 use crate::store::{Holder, Slot, Store};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tracing::Instrument;
 
 /// The rooms that a gateway is put together from.
 pub struct Rooms {
@@ -46,7 +46,6 @@ pub struct Gateway {
     pub(crate) rooms: Rooms,
     pub(crate) catalog: Catalog,
     pub(crate) flights: Arc<Flights>,
-    store_failures: AtomicU64,
 }
 
 impl Gateway {
@@ -62,7 +61,6 @@ impl Gateway {
             rooms,
             catalog,
             flights: Arc::new(Flights::default()),
-            store_failures: AtomicU64::new(0),
         };
         let menu = gateway.menu();
         for id in &gateway.settings.allowed_models {
@@ -84,9 +82,11 @@ impl Gateway {
         let cap = self.settings.max_running_per_caller.filter(|_| !request.caller.is_anyone());
         match self.live.admit(&request.caller, &request.id, &fingerprint, cap)? {
             Admitted::Running(reply) => Ok(reply),
-            Admitted::New(reply) => match self.place(&request, cap).await {
+            Admitted::New(reply) => match self.place(&request, cap, &reply).await {
                 Ok(place) => {
-                    tokio::spawn(Run::new(self.clone(), request, (plan, place), reply.clone()).go());
+                    let run = Run::new(self.clone(), request, (plan, place), reply.clone()).go();
+                    // In the span of who asked: on Lambda the invocation's, whose id is on each line.
+                    tokio::spawn(run.in_current_span());
                     Ok(reply)
                 }
                 Err(full) => {
@@ -101,7 +101,12 @@ impl Gateway {
 
     /// A place among the caller's running replies in all processes, where they have a cap. A store
     /// that is away stops nobody.
-    async fn place(&self, request: &Request, cap: Option<usize>) -> Result<Option<Slot>, Error> {
+    async fn place(
+        &self,
+        request: &Request,
+        cap: Option<usize>,
+        reply: &Reply,
+    ) -> Result<Option<Slot>, Error> {
         let (Some(store), Some(cap), false) = (self.store(), cap, self.rooms.single_process) else {
             return Ok(None);
         };
@@ -110,7 +115,7 @@ impl Gateway {
             Ok(Some(place)) => Ok(Some(place)),
             Ok(None) => Err(too_many(cap)),
             Err(error) => {
-                self.store_failed(&request.id, &error);
+                reply.lacks.store(&error);
                 Ok(None)
             }
         }
@@ -132,11 +137,5 @@ impl Gateway {
     /// What is remembered, where anything is.
     pub fn store(&self) -> Option<&Store> {
         self.rooms.store.as_deref()
-    }
-
-    /// Counts a failure of the store that an answer goes on without.
-    pub fn store_failed(&self, request_id: &str, error: &Error) {
-        let failures = self.store_failures.fetch_add(1, Ordering::Relaxed) + 1;
-        tracing::warn!(request_id, failures, %error, "going on without the store");
     }
 }

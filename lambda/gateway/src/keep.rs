@@ -3,6 +3,7 @@
 use crate::blocks::{assemble, condense};
 use crate::chat::{Delta, Request, Started, Terminal};
 use crate::log::Log;
+use crate::reply::Reply;
 use crate::store::{Finish, Finished, Flush, ReplyKey, Store, StoredAnswer, Turn};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,8 @@ pub struct Keeper {
     pub store: Arc<Store>,
     /// Which reply.
     pub key: ReplyKey,
+    /// The reply itself, which tells what it had to do without.
+    pub reply: Arc<Reply>,
     /// Of its request, where the caller chose the id.
     pub fingerprint: Option<String>,
     /// What is known of it.
@@ -71,9 +74,7 @@ impl Keeper {
                 match self.store.flush_reply(flush).await {
                     Ok(()) => seq += deltas.len() as u64,
                     // The same deltas go with the next gathering, at the latest with the terminal.
-                    Err(error) => {
-                        tracing::warn!(request_id = self.key.id, %error, "deltas not stored yet")
-                    }
+                    Err(error) => self.reply.lacks.store(&error),
                 }
                 renewed = Some(Instant::now());
             }

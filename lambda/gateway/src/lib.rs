@@ -17,6 +17,7 @@ pub mod flight;
 pub mod gateway;
 pub mod jobs;
 pub mod keep;
+pub mod lacks;
 pub mod live;
 pub mod log;
 pub mod model;

@@ -1,7 +1,7 @@
 //! The log of one generation: it only grows, and everyone who waits for it is woken by a bell.
 
 use crate::chat::{Delta, StopReason, Usage};
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::pieces::small;
 use crate::reply::lock;
 use std::sync::{Arc, Mutex};
@@ -34,6 +34,8 @@ struct Inner {
     landing: Option<Landing>,
     bells: Vec<Arc<Notify>>,
     first: Option<Instant>,
+    failed_tries: u64,
+    throttled_tries: u64,
 }
 
 impl Log {
@@ -91,6 +93,19 @@ impl Log {
     /// When the first delta came.
     pub fn first(&self) -> Option<Instant> {
         lock(&self.inner).first
+    }
+
+    /// A call of the model failed; another may follow.
+    pub fn try_failed(&self, kind: Kind) {
+        let mut inner = lock(&self.inner);
+        inner.failed_tries += 1;
+        inner.throttled_tries += u64::from(kind == Kind::Throttled);
+    }
+
+    /// How many calls of the model failed, and how many of them because it was busy.
+    pub fn failed_tries(&self) -> (u64, u64) {
+        let inner = lock(&self.inner);
+        (inner.failed_tries, inner.throttled_tries)
     }
 
     /// From now on `bell` rings at every delta.

@@ -8,9 +8,11 @@ use crate::live::conflict;
 use crate::log::Log;
 use crate::reply::Reply;
 use crate::store::{Begin, Begun, ChatSummary, ReplyKey, ReplyRow, Store, Turn};
+use crate::telemetry;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
+use tracing::Instrument;
 
 /// How often a reply that runs in another process is looked at.
 const LOOK: Duration = Duration::from_millis(500);
@@ -53,7 +55,7 @@ impl Gateway {
             }
             Ok(None) => Ok(true),
             Err(error) => {
-                self.store_failed(&request.id, &error);
+                reply.lacks.store(&error);
                 Ok(true)
             }
         }
@@ -85,7 +87,8 @@ impl Gateway {
         let log = Log::new();
         if !self.play((&store, &key), row, &reply, &log).await {
             let (gateway, mirrored) = (self.clone(), reply.clone());
-            tokio::spawn(async move { gateway.follow_stored(&store, &key, &mirrored, &log).await });
+            let following = async move { gateway.follow_stored(&store, &key, &mirrored, &log).await };
+            tokio::spawn(following.in_current_span());
         }
         Ok(reply)
     }
@@ -153,7 +156,7 @@ impl Gateway {
             "The gateway was stopped while it gave this answer. What it had said by then is kept; ask again.";
         let end = Terminal::from(Error::new(Kind::Internal, message).because("its process is gone"));
         if let Err(error) = store.end_reply_if_abandoned(key, &end).await {
-            self.store_failed(&key.id, &error);
+            telemetry::store_failed(&key.id, &error);
         }
         end
     }

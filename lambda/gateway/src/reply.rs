@@ -7,6 +7,7 @@
 
 use crate::chat::{Caller, Delta, Event, Started, Terminal};
 use crate::error::{Error, Kind};
+use crate::lacks::Lacks;
 use crate::log::Log;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -26,8 +27,11 @@ pub struct Reply {
     pub caller: Caller,
     /// Digest of the request's body, to tell a repeated request from another one of the same id.
     pub fingerprint: String,
+    /// When it was asked for.
+    pub born: Instant,
+    /// What it had to do without.
+    pub lacks: Lacks,
     bell: Arc<Notify>,
-    born: Instant,
     stop: CancellationToken,
     done: CancellationToken,
     state: Mutex<State>,
@@ -57,8 +61,9 @@ impl Reply {
             id,
             caller,
             fingerprint,
-            bell: Arc::new(Notify::new()),
             born: Instant::now(),
+            lacks: Lacks::default(),
+            bell: Arc::new(Notify::new()),
             stop: CancellationToken::new(),
             done: CancellationToken::new(),
             state: Mutex::new(State::default()),
@@ -127,6 +132,11 @@ impl Reply {
     /// What was known when it started.
     pub fn started(&self) -> Option<Arc<Started>> {
         lock(&self.state).started.clone()
+    }
+
+    /// What it says, once it has begun.
+    pub fn log(&self) -> Option<Arc<Log>> {
+        lock(&self.state).log.clone()
     }
 
     /// A reader that begins after delta number `after`; 0 is the beginning.

@@ -115,12 +115,13 @@ impl Run {
     async fn prepare(&self) -> Ready {
         let (gateway, request) = (&self.gateway, &self.request);
         let mut stages = Stages::new();
-        let history = gateway.history(request, &self.plan).await;
+        let history = gateway.history(request, &self.plan, &self.reply).await;
         let newest = history.iter().flatten().last().map_or(0, |turn| turn.at_ms);
         stages.mark("history");
 
         let key = gateway.cache_key(request, &self.plan, history.as_deref());
-        let (known, cache) = gateway.asked_before(request, key.as_deref(), history.as_deref()).await;
+        let (known, cache) =
+            gateway.asked_before(request, key.as_deref(), history.as_deref(), &self.reply).await;
         stages.mark("cache");
         let mut started = self.started(cache);
         if request.caller.is_anyone() && history.as_ref().is_none_or(Vec::is_empty) {
@@ -136,7 +137,7 @@ impl Run {
             return Ready { started, log, seat: None, learn: None, seen: (newest, 0) };
         }
 
-        let passages = gateway.search(request).await;
+        let passages = gateway.search(request, &self.reply).await;
         stages.mark("retrieval");
         started.retrieval_unavailable = passages.is_none();
         // An answer that had to do without passages is neither shared nor learned.
@@ -247,7 +248,7 @@ impl Run {
             Ok(event) => event,
             // An answer never fails for the store's sake.
             Err(error) => {
-                self.gateway.store_failed(&self.request.id, &error);
+                self.reply.lacks.store(&error);
                 end
             }
         }
@@ -258,6 +259,7 @@ impl Run {
         Some(Arc::new(Keeper {
             store,
             key: ReplyKey::new(&self.request.caller, &self.request.id),
+            reply: self.reply.clone(),
             fingerprint: self.request.claims_its_id().then(|| self.reply.fingerprint.clone()),
             started,
             started_at_ms: self.started_at_ms,

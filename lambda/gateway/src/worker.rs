@@ -4,7 +4,7 @@
 //! a job whose answer is stored is never asked again.
 
 use crate::chat::{Caller, Delta, Request, Terminal, Usage};
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, json_place};
 use crate::gateway::Gateway;
 use crate::jobs::failed;
 use crate::queue::{Terms, Worked, Worker};
@@ -135,7 +135,7 @@ async fn ask(gateway: &Arc<Gateway>, job: &Job, terms: Terms) -> Result<Try, Err
     let mut request: Request = match serde_json::from_value(job.request.clone()) {
         Ok(request) => request,
         Err(error) => {
-            let error = Error::internal(format!("a job's request cannot be read: {error}"));
+            let error = Error::internal(format!("a job's request cannot be read: {}", json_place(&error)));
             return Ok(Try::Ended(failed(error)));
         }
     };
@@ -162,12 +162,18 @@ async fn ask(gateway: &Arc<Gateway>, job: &Job, terms: Terms) -> Result<Try, Err
 /// Keeps the job ours while it runs; ends only when it is not ours any more: it was cancelled, here
 /// or elsewhere, or its lease had run out.
 async fn renew(gateway: &Gateway, store: &Store, job: &Job) {
+    let mut lost = false;
     loop {
         sleep(gateway.rooms.lease / 3).await;
         match store.renew_job(&job.caller, &job.id, job.attempts, gateway.rooms.lease).await {
-            Ok(true) => {}
+            Ok(true) => lost = false,
             Ok(false) => return,
-            Err(error) => tracing::warn!(job = job.id, %error, "a job's lease was not renewed"),
+            // Said once, however long the store is away.
+            Err(_) if lost => {}
+            Err(error) => {
+                lost = true;
+                tracing::warn!(job = job.id, %error, "a job's lease is not renewed");
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::pieces::cut;
 use crate::recall::no_chat;
 use crate::reply::Reader;
 use crate::store::{ChatSummary, Turn};
+use crate::telemetry;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -25,8 +26,9 @@ pub async fn act(doors: &Doors, caller: &Caller, action: &str, fields: &mut Fiel
     done.unwrap_or_else(|error| vec![failed(action, named.as_deref(), &error)])
 }
 
-/// A control request that failed.
+/// A control request that failed: its frame, and its line in the log.
 pub fn failed(action: &str, request_id: Option<&str>, error: &Error) -> String {
+    telemetry::refused("control", request_id, error);
     json!({"action": action, "request_id": request_id, "error": error_object(error, request_id)}).to_string()
 }
 

@@ -29,6 +29,7 @@ use crate::error::{Error, Kind};
 use crate::gateway::Gateway;
 use crate::queue::Queue;
 use crate::reply::Reply;
+use crate::telemetry;
 use body::{Body, failed};
 use bytes::Bytes;
 use http::{Method, Request, Response};
@@ -53,7 +54,11 @@ impl Doors {
     /// Answers one HTTP request of this caller. Errors come in the doors' own format.
     pub async fn http(&self, request: Request<Bytes>, caller: Caller) -> Response<Body> {
         let done = self.route(&request, caller).await;
-        done.unwrap_or_else(|error| failed(&error, Some(&new_id())))
+        done.unwrap_or_else(|error| {
+            let id = new_id();
+            telemetry::refused(door(request.uri().path()), Some(&id), &error);
+            failed(&error, Some(&id))
+        })
     }
 
     /// Answers a request within the time that there is.
@@ -92,6 +97,18 @@ impl Doors {
             }
             _ => Err(no_route(method, request.uri().path())),
         }
+    }
+}
+
+/// The name, for the log, of the door that a path leads to. Few names: they tell metrics apart.
+fn door(path: &str) -> &'static str {
+    let segments = segments(path).unwrap_or_default();
+    match segments.first().map(String::as_str) {
+        None => "functionUrl",
+        Some("invokeModel" | "jobs") => "jobs",
+        Some("answers" | "chats") => "control",
+        Some(model) if segments.len() == 1 && !is_reserved(model) => "prompt",
+        Some(_) => "none",
     }
 }
 

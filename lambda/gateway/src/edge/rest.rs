@@ -1,7 +1,7 @@
 //! Door 1, `prompt` over REST: `POST /{modelId}`, answered whole or as server-sent events.
 
 use super::Doors;
-use super::body::{Body, describe, json, put};
+use super::body::{Body, describe, failed, json, put};
 use super::fields::Fields;
 use super::prompt;
 use super::sendmessage::{PromptVoice, add_started};
@@ -28,7 +28,7 @@ pub async fn handle(
     let stream = fields.flag("stream")?;
     if doors.gateway.is_embedding(model) {
         // The text as it is: no turns are looked for in what is to become a vector.
-        return embed(doors, &caller, model, &fields.required("prompt")?).await;
+        return Ok(embed(doors, &caller, model, &fields.required("prompt")?).await);
     }
     let mut request = prompt::read(fields, caller, "prompt")?;
     request.model = Some(model.to_owned());
@@ -75,10 +75,16 @@ fn whole_reply(whole: &Whole, shape: Option<LegacyShape>) -> Value {
     Value::Object(object)
 }
 
-async fn embed(doors: &Doors, caller: &Caller, model: &str, text: &str) -> Result<Response<Body>, Error> {
-    let embedding = doors.gateway.embed(caller, model, text).await?;
-    let mut response =
-        json(&json!({"embedding": embedding.vector, "inputTextTokenCount": embedding.input_tokens}));
-    put(response.headers_mut(), "x-request-id", &new_id());
-    Ok(response)
+async fn embed(doors: &Doors, caller: &Caller, model: &str, text: &str) -> Response<Body> {
+    let id = new_id();
+    // Whatever comes of it is in the log by now, and no refusal of this door's.
+    match doors.gateway.embed(caller, model, text).await {
+        Err(error) => failed(&error, Some(&id)),
+        Ok(embedding) => {
+            let mut response =
+                json(&json!({"embedding": embedding.vector, "inputTextTokenCount": embedding.input_tokens}));
+            put(response.headers_mut(), "x-request-id", &id);
+            response
+        }
+    }
 }

@@ -10,6 +10,7 @@ use super::{Doors, control};
 use crate::chat::{Caller, Event, Request, Terminal, Usage};
 use crate::error::{Error, Kind};
 use crate::reply::Reader;
+use crate::telemetry;
 use futures_util::future::BoxFuture;
 use serde_json::json;
 use std::sync::Arc;
@@ -107,11 +108,11 @@ impl Session {
                 let named = fields.peek_name("request_id");
                 let request = self.delivery_of(sendmessage::request(fields, self.caller.clone()));
                 let id = request.as_ref().map_or(named, |request| Some(request.id.clone()));
-                self.answer(request, PromptVoice::new(id.as_deref().unwrap_or_default())).await
+                self.answer(action, request, PromptVoice::new(id.as_deref().unwrap_or_default())).await
             }
             "invokeModel" => {
                 let request = self.delivery_of(invoke_model::request(fields, self.caller.clone()));
-                self.answer(request, RawVoice).await
+                self.answer(action, request, RawVoice).await
             }
             "resume" => self.resume(&mut fields).await,
             "cancel" | "chats" | "chat" | "delete_chat" => {
@@ -133,7 +134,8 @@ impl Session {
         let Asked { request_id, wish } = chatbot::request(fields, self.caller.clone());
         let msg = match wish {
             Ok(Wish::Answer(request)) => {
-                return self.answer(self.delivery_of(Ok(*request)), ChatbotVoice::new(&request_id)).await;
+                let request = self.delivery_of(Ok(*request));
+                return self.answer("chatbot", request, ChatbotVoice::new(&request_id)).await;
             }
             Ok(Wish::Forget { chat_id }) => {
                 match self.doors.gateway.delete_chat(&self.caller, &chat_id).await {
@@ -149,7 +151,10 @@ impl Session {
         };
         let frame = match msg {
             Ok(msg) => chatbot::frame(&request_id, &msg, "completed"),
-            Err(error) => chatbot::error_frame(&request_id, "", &error),
+            Err(error) => {
+                telemetry::refused("chatbot", Some(&request_id), &error);
+                chatbot::error_frame(&request_id, "", &error)
+            }
         };
         self.outlet.send(frame).await.ok()?;
         None
@@ -182,16 +187,17 @@ impl Session {
 
     async fn answer(
         &self,
+        door: &str,
         request: Result<Request, Error>,
         mut voice: impl Voice + 'static,
     ) -> Option<Going> {
         let request = match request {
             Ok(request) => request,
-            Err(error) => return self.fail(error, &mut voice).await,
+            Err(error) => return self.fail(door, error, &mut voice).await,
         };
         let slot = match self.running.take().await {
             Ok(slot) => slot,
-            Err(full) => return self.fail(full, &mut voice).await,
+            Err(full) => return self.fail(door, full, &mut voice).await,
         };
         match self.doors.answer(request).await {
             Ok(reply) => {
@@ -200,7 +206,7 @@ impl Session {
             }
             Err(error) => {
                 slot.free().await;
-                self.fail(error, &mut voice).await
+                self.fail(door, error, &mut voice).await
             }
         }
     }
@@ -220,7 +226,8 @@ impl Session {
     }
 
     /// An error in the door's own format, as the whole reply.
-    async fn fail(&self, error: Error, voice: &mut impl Voice) -> Option<Going> {
+    async fn fail(&self, door: &str, error: Error, voice: &mut impl Voice) -> Option<Going> {
+        telemetry::refused(door, None, &error);
         for frame in voice.frames(Event::End(Terminal::Failed { error, usage: Usage::default() })) {
             self.outlet.send(frame).await.ok()?;
         }
@@ -229,6 +236,7 @@ impl Session {
 
     /// An error of no door's.
     async fn refuse(&self, error: &Error) -> Option<Going> {
+        telemetry::refused("none", None, error);
         self.tell(json!({"error": error_object(error, None)}).to_string()).await
     }
 

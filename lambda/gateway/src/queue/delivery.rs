@@ -64,10 +64,14 @@ async fn show(sqs: &Sqs, message: &Message) {
 
 /// Keeps a message hidden, for a short time each time: if this process dies, it comes again soon.
 async fn keep_hidden(sqs: &Sqs, message: &Message) -> Infallible {
+    let mut lost = false;
     loop {
-        if let Err(error) = sqs.hide(&message.receipt, sqs.hidden).await {
-            tracing::warn!(message_id = message.id, %error, "a message was not hidden for longer");
+        let hidden = sqs.hide(&message.receipt, sqs.hidden).await;
+        if let (Err(error), false) = (&hidden, lost) {
+            tracing::warn!(message_id = message.id, %error, "a message is not hidden for longer");
         }
+        // Said once, however long the queue is away.
+        lost = hidden.is_err();
         sleep(sqs.hidden / 3).await;
     }
 }

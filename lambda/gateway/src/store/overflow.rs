@@ -5,7 +5,7 @@
 
 use super::item::{self, Item};
 use super::{Store, built, unavailable};
-use crate::error::Error;
+use crate::error::{Error, json_place};
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
 use flate2::Compression;
@@ -66,9 +66,8 @@ impl Store {
         let Some(text) = self.unpack_text(row, name).await? else {
             return Ok(None);
         };
-        // serde's message quotes what it met; only the place of the mistake may be logged.
         let parsed = serde_json::from_str(&text);
-        parsed.map(Some).map_err(|error| unreadable(name, format!("column {}", error.column())))
+        parsed.map(Some).map_err(|error| unreadable(name, json_place(&error)))
     }
 
     /// The text under `name`; None where the row has none.

@@ -13,7 +13,7 @@ pub fn handle(event: &[u8]) -> Answer {
     let event: Value = serde_json::from_slice(event).unwrap_or_default();
     let Some(key) = key_of(&event["headers"]) else {
         // API Gateway turns exactly this word into a 401.
-        return Answer::Failed("Unauthorized".to_owned());
+        return Answer::Refused("Unauthorized");
     };
     // The principal must not tell the key: it appears in access logs.
     let digest = hex(&Sha256::digest(key.as_bytes())[..16]);
@@ -51,7 +51,7 @@ mod tests {
                 assert!(!policy["principalId"].as_str().unwrap().contains("secret"));
                 policy["usageIdentifierKey"].as_str().map(str::to_owned)
             }
-            Answer::Failed(message) => {
+            Answer::Refused(message) => {
                 assert_eq!(message, "Unauthorized");
                 None
             }

@@ -2,7 +2,7 @@
 
 use super::caller::caller;
 use crate::chat::Caller;
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, json_place};
 use bytes::Bytes;
 use http::Request;
 use lambda_http::Body as EventBody;
@@ -50,7 +50,7 @@ fn escaped(path: &str) -> String {
 const PATH: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>').add(b'?').add(b'`');
 
 fn no_event(error: serde_json::Error) -> Error {
-    Error::internal(format!("no HTTP event: {error}"))
+    Error::internal(format!("no HTTP event: {}", json_place(&error)))
 }
 
 #[cfg(test)]

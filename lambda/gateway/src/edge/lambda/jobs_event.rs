@@ -2,6 +2,7 @@
 
 use super::open::Lambda;
 use super::runtime::Answer;
+use crate::error::json_place;
 use crate::queue::delivery::{deliver, give_back};
 use crate::queue::sqs::{Message, Sqs};
 use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
@@ -15,7 +16,7 @@ use tokio::time::Instant;
 pub async fn handle(lambda: &Lambda, event: &[u8], until: Instant) -> Answer {
     let batch: SqsEvent = match serde_json::from_slice(event) {
         Ok(batch) => batch,
-        Err(error) => return Answer::Failed(format!("This is no SQS event: {error}")),
+        Err(error) => return Answer::Failed(format!("This is no SQS event: {}", json_place(&error))),
     };
     let Some(sqs) = lambda.jobs.as_deref() else {
         return Answer::Failed("This function has no job queue; its ROLE is not worker.".to_owned());

@@ -1,6 +1,6 @@
 //! A gateway on AWS, put together from the function's environment; and its two functions.
 
-use super::runtime::{Answer, Function, serve};
+use super::runtime::{Answer, Function, report_init_error, serve};
 use super::{authorizer, http_event, jobs_event, socket_event};
 use crate::config::{Role, Settings};
 use crate::edge::Doors;
@@ -88,15 +88,26 @@ fn connections(config: &SdkConfig, url: Option<&str>) -> aws_sdk_apigatewaymanag
 pub async fn run<F: Function>(vars: Vec<(String, String)>, function: fn(Lambda) -> F) -> ExitCode {
     let filter = vars.iter().find(|(name, _)| name == "LLM_GATEWAY_LOG").map(|(_, value)| value.clone());
     telemetry::json_logs(filter.as_deref());
-    let done = match Lambda::open(vars).await {
-        Ok(lambda) => serve(Arc::new(function(lambda))).await.map_err(|error| error.to_string()),
-        Err(sentence) => Err(sentence),
-    };
-    match done {
+    match life(vars, function).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(sentence) => {
             telemetry::cannot_start(&sentence);
             ExitCode::FAILURE
+        }
+    }
+}
+
+/// Serves until the process is ended.
+async fn life<F: Function>(vars: Vec<(String, String)>, function: fn(Lambda) -> F) -> Result<(), String> {
+    if !vars.iter().any(|(name, _)| name == "AWS_LAMBDA_RUNTIME_API") {
+        let sentence = "This is a Lambda function and Lambda is not here. On one machine run `llm-gateway`.";
+        return Err(sentence.to_owned());
+    }
+    match Lambda::open(vars).await {
+        Ok(lambda) => serve(Arc::new(function(lambda))).await.map_err(|error| error.to_string()),
+        Err(sentence) => {
+            report_init_error(&sentence).await;
+            Err(sentence)
         }
     }
 }

@@ -1,11 +1,14 @@
 //! A WebSocket connection's outlet on AWS: `PostToConnection`.
 
 use crate::edge::socket::{Gone, Outlet, Sent};
+use crate::reply::lock;
 use aws_sdk_apigatewaymanagement::Client;
-use aws_sdk_apigatewaymanagement::error::SdkError;
+use aws_sdk_apigatewaymanagement::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_apigatewaymanagement::operation::post_to_connection::PostToConnectionError;
 use aws_sdk_apigatewaymanagement::primitives::Blob;
 use futures_util::future::BoxFuture;
+use std::iter::successors;
+use std::sync::Mutex;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -14,6 +17,18 @@ pub struct Connection {
     client: Client,
     id: String,
     until: Instant,
+    trouble: Mutex<Trouble>,
+}
+
+/// What went wrong with the frames of one invocation, told once.
+#[derive(Default)]
+struct Trouble {
+    frames: u64,
+    failed_tries: u64,
+    /// The last failure.
+    error: Option<String>,
+    /// How it ended, where it ended before the last frame.
+    outcome: Option<&'static str>,
 }
 
 /// One call may take this long.
@@ -26,17 +41,32 @@ const LAST_WAIT: Duration = Duration::from_secs(2);
 /// What became of one call.
 enum Push {
     Done,
+    /// The client has left.
     Gone,
-    /// Refused for now, and not delivered.
-    Later,
-    /// Delivered or not.
-    Ambiguous,
+    /// It would be refused again.
+    Refused,
+    /// Refused for now, or nobody knows.
+    Again,
 }
 
 impl Connection {
     /// The connection of this id; nothing is tried after `until`.
     pub fn new(client: Client, id: String, until: Instant) -> Connection {
-        Connection { client, id, until }
+        Connection { client, id, until, trouble: Mutex::default() }
+    }
+
+    /// Says once, after the last frame, whether frames were hard to bring or could not be brought.
+    pub fn tell(&self) {
+        let Trouble { frames, failed_tries, error, outcome } = &*lock(&self.trouble);
+        match outcome {
+            // A client may leave.
+            Some("gone") => tracing::info!(frames, failed_tries, error, outcome = "gone", "pushed"),
+            None if *failed_tries == 0 => {}
+            _ => {
+                let outcome = outcome.unwrap_or("delivered");
+                tracing::warn!(frames, failed_tries, error, outcome, "pushed");
+            }
+        }
     }
 
     /// Pushes a frame until it is delivered. One that may have been delivered is sent again, with
@@ -47,47 +77,56 @@ impl Connection {
         let data = Blob::new(frame);
         loop {
             match self.call(data.clone()).await {
-                Push::Done => return Ok(Sent::Surely),
-                Push::Gone => return Err(Gone),
+                Push::Done => {
+                    lock(&self.trouble).frames += 1;
+                    return Ok(Sent::Surely);
+                }
+                Push::Gone => return Err(self.lost("gone")),
+                Push::Refused => return Err(self.lost("refused")),
                 Push::Ambiguous if !repeated => return Ok(Sent::Perhaps),
-                Push::Later | Push::Ambiguous if Instant::now() + wait >= self.until => return Err(Gone),
+                _ if Instant::now() + wait >= self.until => return Err(self.lost("given up")),
                 Push::Later | Push::Ambiguous => sleep(wait).await,
             }
             wait = (wait * 2).min(LAST_WAIT);
         }
     }
 
+    fn lost(&self, outcome: &'static str) -> Gone {
+        lock(&self.trouble).outcome = Some(outcome);
+        Gone
+    }
+
     async fn call(&self, data: Blob) -> Push {
         let call = self.client.post_to_connection().connection_id(&self.id).data(data).send();
-        let error = match timeout(CALL, call).await {
+        let (push, error) = match timeout(CALL, call).await {
             Ok(Ok(_)) => return Push::Done,
-            Ok(Err(error)) => error,
-            Err(_) => return Push::Ambiguous,
+            Ok(Err(error)) => (outcome(&error), said(&error)),
+            Err(_) => (Push::Again, format!("no answer in {} s", CALL.as_secs())),
         };
-        let push = outcome(&error);
-        if !matches!(push, Push::Gone) {
-            tracing::warn!(connection_id = self.id, error = %aws_sdk_apigatewaymanagement::error::DisplayErrorContext(&error), "a push failed");
-        }
+        let mut trouble = lock(&self.trouble);
+        trouble.failed_tries += 1;
+        trouble.error = Some(error);
         push
     }
 }
 
 fn outcome(error: &SdkError<PostToConnectionError>) -> Push {
-    if let SdkError::ServiceError(refused) = error {
-        return match refused.err() {
-            PostToConnectionError::GoneException(_) | PostToConnectionError::ForbiddenException(_) => {
-                Push::Gone
-            }
-            PostToConnectionError::PayloadTooLargeException(_) => Push::Gone,
-            PostToConnectionError::LimitExceededException(_) => Push::Later,
-            _ => match refused.raw().status().as_u16() {
-                410 | 403 | 413 => Push::Gone,
-                429 => Push::Later,
-                _ => Push::Ambiguous,
-            },
-        };
+    match error.raw_response().map(|response| response.status().as_u16()) {
+        Some(410) => Push::Gone,
+        Some(403 | 413) => Push::Refused,
+        _ => Push::Again,
     }
-    Push::Ambiguous
+}
+
+/// Status and code of a refusal, or what came in the way of an answer. An error's long form would
+/// show the call.
+fn said(error: &SdkError<PostToConnectionError>) -> String {
+    if let SdkError::ServiceError(refused) = error {
+        let code = refused.err().code().unwrap_or("no code");
+        return format!("{} {code}", refused.raw().status().as_u16());
+    }
+    let causes = successors(Some(error as &dyn std::error::Error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 impl Outlet for Connection {

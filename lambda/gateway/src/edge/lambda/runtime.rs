@@ -7,6 +7,7 @@
 
 use crate::edge::body::Body;
 use crate::edge::socket::Going;
+use crate::telemetry::emf::TARGET as METRICS;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, stream};
@@ -24,6 +25,7 @@ use std::task::{Context as Poller, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 use tower::{Layer, Service};
+use tracing::Instrument;
 
 /// What a function does with an event.
 pub enum Answer {
@@ -33,7 +35,9 @@ pub enum Answer {
     Http(Box<Response<Body>>),
     /// A buffered response now, and work that goes on in the same invocation.
     Then(Value, Going),
-    /// The invocation failed with this message.
+    /// The message that API Gateway understands as a refusal.
+    Refused(&'static str),
+    /// The invocation failed with this message, which goes into the log.
     Failed(String),
 }
 
@@ -57,11 +61,26 @@ pub const LAST_WORDS: Duration = Duration::from_millis(2500);
 pub async fn serve(function: Arc<dyn Function>) -> Result<(), BoxError> {
     let never =
         service_fn(|_: lambda_runtime::LambdaEvent<Value>| async { Ok::<Value, Infallible>(Value::Null) });
+    Runtime::new(never).layer(Own { function, client: Arc::new(client()) }).run().await
+}
+
+fn client() -> PooledClient {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
-    let client = PooledClient::builder().with_connector(connector).build();
-    Runtime::new(never).layer(Own { function, client: Arc::new(client) }).run().await
+    PooledClient::builder().with_connector(connector).build()
 }
+
+/// Tells Lambda that the function cannot start, so that its caller and its metrics learn it too.
+pub async fn report_init_error(sentence: &str) {
+    let error = json!({"errorType": INIT_ERROR, "errorMessage": sentence, "stackTrace": []});
+    let mut request = Request::new(ApiBody::from(error.to_string()));
+    let kind = HeaderName::from_static("lambda-runtime-function-error-type");
+    request.headers_mut().insert(kind, HeaderValue::from_static(INIT_ERROR));
+    send(&client(), "init/error", request).await;
+}
+
+/// The class of an error before the first event.
+const INIT_ERROR: &str = "Runtime.InvalidSettings";
 
 struct Own {
     function: Arc<dyn Function>,
@@ -93,14 +112,23 @@ impl Service<LambdaInvocation> for Serving {
 
     fn call(&mut self, invocation: LambdaInvocation) -> Self::Future {
         let (function, client) = (self.function.clone(), self.client.clone());
-        Box::pin(async move {
-            let LambdaInvocation { body, context, .. } = invocation;
+        let LambdaInvocation { body, context, .. } = invocation;
+        // What is logged in it carries these, so that lines can be joined with Lambda's own; under the
+        // target that no filter turns off.
+        let span = tracing::info_span!(
+            target: METRICS,
+            "invocation",
+            aws_request_id = context.request_id,
+            connection_id = tracing::field::Empty
+        );
+        let serving = async move {
             match function.invoke(body, until(&context)).await {
                 Answer::Whole(value) => post(&client, &context, "response", value).await,
                 Answer::Http(response) => stream_response(&client, &context, *response).await,
+                Answer::Refused(message) => fail(&client, &context, message).await,
                 Answer::Failed(message) => {
-                    let error = json!({"errorType": "Error", "errorMessage": message});
-                    post(&client, &context, "error", error).await;
+                    tracing::error!(message, "the invocation failed");
+                    fail(&client, &context, &message).await;
                 }
                 Answer::Then(value, going) => {
                     post(&client, &context, "response", value).await;
@@ -108,8 +136,14 @@ impl Service<LambdaInvocation> for Serving {
                 }
             }
             Ok(())
-        })
+        };
+        Box::pin(serving.instrument(span))
     }
+}
+
+async fn fail(client: &PooledClient, context: &Context, message: &str) {
+    let error = json!({"errorType": "Error", "errorMessage": message});
+    post(client, context, "error", error).await;
 }
 
 fn until(context: &Context) -> Instant {
@@ -121,7 +155,7 @@ fn until(context: &Context) -> Instant {
 /// Posts a buffered response or an error.
 async fn post(client: &PooledClient, context: &Context, what: &str, value: Value) {
     let body = ApiBody::from(value.to_string());
-    send(client, context, what, Request::new(body)).await;
+    send(client, &of(context, what), Request::new(body)).await;
 }
 
 /// Posts a reply chunk by chunk.
@@ -138,7 +172,7 @@ async fn stream_response(client: &PooledClient, context: &Context, response: Res
     headers.insert(mode, HeaderValue::from_static("streaming"));
     let framed = HeaderValue::from_static("application/vnd.awslambda.http-integration-response");
     headers.insert(CONTENT_TYPE, framed);
-    send(client, context, "response", request).await;
+    send(client, &of(context, "response"), request).await;
 }
 
 /// `{"statusCode", "headers", "cookies"}`; of several values of one header the last stands.
@@ -148,10 +182,13 @@ fn prelude(status: u16, headers: &HeaderMap) -> String {
     json!({"statusCode": status, "headers": pairs.collect::<Map<_, _>>(), "cookies": []}).to_string()
 }
 
-async fn send(client: &PooledClient, context: &Context, what: &str, mut request: Request<ApiBody>) {
-    let path = format!("/2018-06-01/runtime/invocation/{}/{what}", context.request_id);
+fn of(context: &Context, what: &str) -> String {
+    format!("invocation/{}/{what}", context.request_id)
+}
+
+async fn send(client: &PooledClient, what: &str, mut request: Request<ApiBody>) {
     *request.method_mut() = Method::POST;
-    let sent = match path.parse() {
+    let sent = match format!("/2018-06-01/runtime/{what}").parse() {
         Ok(uri) => {
             *request.uri_mut() = uri;
             client.call(request).await

@@ -12,6 +12,7 @@ use crate::error::Error;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio::time::Instant;
+use tracing::Span;
 
 /// Takes one event.
 pub async fn handle(lambda: &Lambda, event: &[u8], until: Instant) -> Answer {
@@ -24,6 +25,8 @@ pub async fn handle(lambda: &Lambda, event: &[u8], until: Instant) -> Answer {
             "This is no WebSocket event of API Gateway: it has no connectionId.".to_owned(),
         );
     };
+    // Beside the invocation's id, on every line from here on.
+    Span::current().record("connection_id", id);
     match context["eventType"].as_str() {
         Some("CONNECT") => Answer::Whole(connect(lambda, id, &event).await),
         Some("DISCONNECT") => Answer::Whole(disconnect(lambda, id).await),
@@ -38,7 +41,7 @@ async fn connect(lambda: &Lambda, id: &str, event: &Value) -> Value {
     if let (Some(caller), Some(store)) = (caller, lambda.gateway.store())
         && let Err(error) = store.put_connection(id, &caller).await
     {
-        tracing::warn!(connection_id = id, %error, "a connection's caller was not stored");
+        tracing::warn!(%error, "a connection's caller was not stored");
         return json!({"statusCode": error.kind.status()});
     }
     let offered = event["headers"].as_object().into_iter().flatten();
@@ -58,7 +61,7 @@ async fn disconnect(lambda: &Lambda, id: &str) -> Value {
         && let Err(error) = store.delete_connection(id).await
     {
         // It expires by itself.
-        tracing::warn!(connection_id = id, %error, "a connection was not removed");
+        tracing::warn!(%error, "a connection was not removed");
     }
     json!({"statusCode": 200})
 }
@@ -67,7 +70,7 @@ async fn message(lambda: &Lambda, id: &str, event: &Value, until: Instant) -> An
     let caller = match caller_of(lambda, id, event).await {
         Ok(caller) => caller,
         Err(error) => {
-            tracing::warn!(connection_id = id, %error, "a message's caller is not known");
+            tracing::warn!(%error, "a message's caller is not known");
             return Answer::Whole(json!({"statusCode": error.kind.status()}));
         }
     };
@@ -83,6 +86,7 @@ async fn message(lambda: &Lambda, id: &str, event: &Value, until: Instant) -> An
         if let Some(going) = session.text(&text).await {
             going.await;
         }
+        outlet.tell();
     });
     Answer::Then(json!({"statusCode": 200}), going)
 }

@@ -16,9 +16,11 @@ where
         SdkError::ServiceError(service) => {
             let (response, refusal) = (service.raw(), service.err());
             let id = response.headers().get("x-amzn-requestid").unwrap_or("unknown");
-            of_exception(refusal.code(), refusal.message(), response.status().as_u16())
-                .after(retry_after(response))
-                .because(format!("{detail}, request id {id}"))
+            let status = response.status().as_u16();
+            let failure =
+                of_exception(refusal.code(), refusal.message(), status).after(retry_after(response));
+            let told = told(failure.kind, refusal.code(), refusal.message());
+            failure.because(format!("{told}, status {status}, request id {id}"))
         }
         // The connection ended without a response: Bedrock was there, so it is not `unavailable`.
         SdkError::DispatchFailure(dispatch) if dispatch.as_other().is_some() => broken(&detail),
@@ -36,8 +38,10 @@ where
     match &error {
         SdkError::ServiceError(service) => {
             let name = exception_type(service.raw());
-            of_exception(name.as_deref(), service.err().message(), 0)
-                .because(format!("{}: {detail}", name.as_deref().unwrap_or("unnamed exception")))
+            let message = service.err().message();
+            let failure = of_exception(name.as_deref(), message, 0);
+            let told = told(failure.kind, name.as_deref(), message);
+            failure.because(told)
         }
         _ => broken(&detail),
     }
@@ -125,6 +129,16 @@ fn retry_after(response: &HttpResponse) -> Option<Duration> {
     response.headers().get("retry-after")?.trim().parse().ok().map(Duration::from_secs)
 }
 
+/// An exception for the log. What Bedrock says of a request, or of an answer, may quote it; what it
+/// says of access, quotas and itself does not, and the operator needs it.
+fn told(kind: Kind, name: Option<&str>, message: Option<&str>) -> String {
+    let name = name.unwrap_or("unnamed exception");
+    match message.filter(|_| matches!(kind, Kind::Throttled | Kind::Unavailable)) {
+        Some(message) => format!("{name}: {message}"),
+        None => name.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,6 +156,21 @@ mod tests {
         check("input length and `max_tokens` exceed context limit", Kind::TooLarge);
         check("The provided model identifier is invalid.", Kind::ModelNotFound);
         check("temperature: range: 0..1", Kind::InvalidRequest);
+    }
+
+    #[test]
+    fn the_log_gets_what_is_said_of_access_and_nothing_that_may_quote_the_request() {
+        let said = Some("User: x is not authorized");
+        assert_eq!(
+            told(Kind::Unavailable, Some("AccessDeniedException"), said),
+            "AccessDeniedException: User: x is not authorized"
+        );
+        for kind in [Kind::InvalidRequest, Kind::TooLarge, Kind::ModelNotFound, Kind::UpstreamError] {
+            assert_eq!(
+                told(kind, Some("ValidationException"), Some("'my secret' is wrong")),
+                "ValidationException"
+            );
+        }
     }
 
     #[test]

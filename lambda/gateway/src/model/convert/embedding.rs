@@ -1,6 +1,6 @@
 //! `InvokeModel` bodies of embedding models: each provider has its own.
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, json_place};
 use crate::model::Embedding;
 use crate::model::catalog::EmbeddingBody;
 use serde::Deserialize;
@@ -35,7 +35,9 @@ impl EmbeddingBody {
             EmbeddingBody::Local => return Err(local()),
         };
         let unread = || Error::new(Kind::UpstreamError, "The embedding model's answer could not be read.");
-        embedding.map_err(|error| unread().because(error))?.ok_or_else(|| unread().because("no vector in it"))
+        embedding
+            .map_err(|error| unread().because(json_place(&error)))?
+            .ok_or_else(|| unread().because("no vector in it"))
     }
 }
 
