@@ -4,6 +4,7 @@ use crate::guard::Guard;
 use crate::options::{ModelOption, ServeOptions};
 use crate::say;
 use crate::server::{CONNECTIONS, Server};
+use gateway::aws;
 use gateway::config::Settings;
 use gateway::edge::Doors;
 use gateway::gateway::{Gateway, Rooms};
@@ -149,8 +150,9 @@ async fn models(options: &ServeOptions, settings: &Settings) -> Result<Models, S
             (Arc::new(script), Arc::new(HashedEmbedding), Some("local.scripted"))
         }
         ModelOption::Bedrock => {
-            let bedrock = Bedrock::load(settings.region.as_deref()).await.map_err(|error| error.message)?;
-            let bedrock = Arc::new(bedrock);
+            let http = aws::http_client(settings.ca_bundle.as_deref())?;
+            let bedrock = Bedrock::load(http, settings.region.as_deref()).await;
+            let bedrock = Arc::new(bedrock.map_err(|error| error.message)?);
             (bedrock.clone(), bedrock, None)
         }
     })

@@ -3,6 +3,7 @@
 
 use serde::Deserialize;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What the gateway does where there is a choice. Field docs name the setting.
@@ -30,6 +31,8 @@ pub struct Settings {
     pub allowed_origins: Vec<String>,
     /// `REGION_ID`, else `AWS_REGION`: Bedrock's region; picks geographic inference profiles.
     pub region: Option<String>,
+    /// `AWS_CA_BUNDLE`: a PEM file whose certificates are trusted besides Amazon's roots.
+    pub ca_bundle: Option<PathBuf>,
     /// `RETRIEVAL_TIMEOUT_MS`: past it the answer comes without passages.
     pub retrieval_timeout: Duration,
     /// `RETRIEVAL_K`: passages a question gets at most.
@@ -78,6 +81,7 @@ struct Raw {
     allowed_origins: Option<String>,
     region_id: Option<String>,
     aws_region: Option<String>,
+    aws_ca_bundle: Option<String>,
     retrieval_timeout_ms: Option<String>,
     retrieval_k: Option<String>,
     jobs_concurrency: Option<String>,
@@ -126,6 +130,7 @@ impl Settings {
             ),
             allowed_origins: list(raw.allowed_origins),
             region: raw.region_id.or(raw.aws_region),
+            ca_bundle: raw.aws_ca_bundle.map(PathBuf::from),
             retrieval_timeout: wrong.millis(
                 "RETRIEVAL_TIMEOUT_MS",
                 raw.retrieval_timeout_ms,

@@ -78,7 +78,8 @@ impl Gateway {
     /// `throttled`, `conflict`, `unavailable`. Everything later is the reply's terminal.
     pub async fn answer(self: &Arc<Gateway>, request: Request) -> Result<Arc<Reply>, Error> {
         let plan = self.plan(&request)?;
-        let fingerprint = if request.claims_its_id() { cache_key::fingerprint(&request) } else { String::new() };
+        let fingerprint =
+            if request.claims_its_id() { cache_key::fingerprint(&request) } else { String::new() };
         let cap = self.settings.max_running_per_caller.filter(|_| !request.caller.is_anyone());
         match self.live.admit(&request.caller, &request.id, &fingerprint, cap)? {
             Admitted::Running(reply) => Ok(reply),

@@ -4,6 +4,8 @@
 //! The rooms behind the engine are [`store`], [`retrieval`], [`model`] and [`queue`]; none of them
 //! knows another. [`run`] is the one place that knows their order.
 
+#[cfg(feature = "aws")]
+pub mod aws;
 pub mod blocks;
 pub mod cache_key;
 pub mod chat;

@@ -68,6 +68,7 @@ async fn a_gateway_that_has_lost_its_credentials_is_unavailable() {
         .behavior_version(aws_config::BehaviorVersion::v2026_01_12())
         .region(aws_config::Region::new("us-east-1"))
         .endpoint_url("http://127.0.0.1:1")
+        .http_client(gateway::aws::http_client(None).unwrap())
         .build();
     let error = Bedrock::new(&config, IDLE).ask(ask("why?")).await.err().unwrap();
     assert_eq!(error.kind, Kind::Unavailable);

@@ -9,6 +9,7 @@
 )]
 
 use futures_util::StreamExt;
+use gateway::aws::http_client;
 use gateway::chat::{Message, Role};
 use gateway::model::bedrock::Bedrock;
 use gateway::model::{Ask, Model};
@@ -19,7 +20,7 @@ use testkit::bedrock::Standin;
 #[tokio::test]
 #[ignore = "run by the other tests, with an environment"]
 async fn child() {
-    let bedrock = match Bedrock::load(None).await {
+    let bedrock = match Bedrock::load(http_client(None).unwrap(), None).await {
         Ok(bedrock) => bedrock,
         Err(error) => return println!("refused: {}", error.message),
     };

@@ -32,7 +32,8 @@ pub async fn submit(
     let asked = prompt::read(fields, caller, "jobs")?;
     let digest = hex(&Sha256::digest(body));
     // A stranger may choose the same key: where nobody knows the caller it means nothing.
-    let key = idempotency_key(request)?.filter(|_| !asked.caller.is_anyone()).map(|key| (key, digest.as_str()));
+    let key =
+        idempotency_key(request)?.filter(|_| !asked.caller.is_anyone()).map(|key| (key, digest.as_str()));
     let id = doors.gateway.submit(queue.as_ref(), asked, key).await?;
     let mut response = json(&json!({
         "SendMessageResponse": {

@@ -5,6 +5,7 @@ use crate::chat::LONGEST_REPLY;
 use crate::error::{Error, Kind};
 use crate::gateway::Gateway;
 use crate::store::{Holder, Slot};
+use crate::telemetry;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -65,7 +66,7 @@ impl Slots {
                     Ok(Some(slot)) => Ok(Held::Stored(gateway.clone(), slot)),
                     Ok(None) => Err(full()),
                     Err(error) => {
-                        gateway.store_failed(message, &error);
+                        telemetry::store_failed(message, &error);
                         Ok(Held::Uncounted)
                     }
                 }

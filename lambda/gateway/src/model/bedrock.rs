@@ -7,8 +7,6 @@ mod failure;
 mod reader;
 mod setup;
 
-pub use self::setup::http_client;
-
 use super::convert;
 use super::{Ask, EmbedAsk, Embedder, Embedding, Model, Parts};
 use crate::error::Error;

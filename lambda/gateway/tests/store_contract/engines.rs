@@ -15,7 +15,7 @@ use aws_smithy_runtime_api::client::http::{
     HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
-use gateway::model::bedrock::http_client;
+use gateway::aws::http_client;
 use gateway::store::{Retention, StoppedClock, Store, Tables};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -59,7 +59,7 @@ pub(crate) async fn moto() -> Option<(World, Leftover)> {
             "test", "test", None, None, "test",
         )))
         .endpoint_url(url)
-        .http_client(one_at_a_time(http_client()));
+        .http_client(one_at_a_time(http_client(None).unwrap()));
     Some(remote(&config.build(), FEW).await)
 }
 
@@ -67,7 +67,7 @@ pub(crate) async fn moto() -> Option<(World, Leftover)> {
 pub(crate) async fn endpoint() -> Option<(World, Leftover)> {
     let url = std::env::var("DYNAMODB_TEST_ENDPOINT").ok()?;
     let config = aws_config::defaults(BehaviorVersion::v2026_01_12());
-    let config = config.http_client(http_client()).endpoint_url(url).load().await;
+    let config = config.http_client(http_client(None).unwrap()).endpoint_url(url).load().await;
     Some(remote(&config, MANY).await)
 }
 

@@ -36,6 +36,7 @@ pub async fn a_place_of_a_killed_process_is_free_after_its_time(world: World) {
 
 pub async fn twenty_at_once_get_two_places(world: World) {
     let names: Vec<String> = (0..20).map(|at| format!("m{at}")).collect();
-    let taken = futures_util::future::join_all(names.iter().map(|name| take(&world, Holder::Connection("c"), name)));
+    let taken =
+        futures_util::future::join_all(names.iter().map(|name| take(&world, Holder::Connection("c"), name)));
     assert_eq!(taken.await.iter().flatten().count(), 2);
 }

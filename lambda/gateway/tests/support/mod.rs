@@ -4,21 +4,29 @@
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_bedrockruntime::config::{Credentials, SharedCredentialsProvider};
 use futures_util::StreamExt;
+use gateway::aws::http_client;
 use gateway::chat::{Message, Role};
 use gateway::error::Error;
 use gateway::model::bedrock::Bedrock;
 use gateway::model::{Ask, Part, Parts};
+use std::path::Path;
 use std::time::{Duration, Instant};
 use testkit::bedrock::Standin;
 
 /// The adapter in front of this stand-in, in us-east-1, with keys that mean nothing.
 pub fn adapter(standin: &Standin, idle: Duration) -> Bedrock {
+    trusting(standin, idle, None)
+}
+
+/// The same, with an `AWS_CA_BUNDLE`.
+pub fn trusting(standin: &Standin, idle: Duration, ca_bundle: Option<&Path>) -> Bedrock {
     let credentials = Credentials::new("AKIDEXAMPLE", "secret", None, None, "test");
     let config = SdkConfig::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
         .region(Region::new("us-east-1"))
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .endpoint_url(standin.url())
+        .http_client(http_client(ca_bundle).unwrap())
         .build();
     Bedrock::new(&config, idle)
 }

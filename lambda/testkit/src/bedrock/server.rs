@@ -4,8 +4,8 @@ use super::calls::handle;
 use super::knobs::Knobs;
 use super::log::{Dropped, Log, Recorded, lock};
 use super::wire::Stream;
+use crate::listen::serve;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::io;
@@ -13,11 +13,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::net::TcpListener;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::AbortHandle;
+use tokio_rustls::TlsAcceptor;
 
 /// A running stand-in; it stops, connections included, when it is dropped.
 pub struct Standin {
     address: SocketAddr,
+    scheme: &'static str,
     state: Arc<State>,
     task: AbortHandle,
 }
@@ -35,16 +37,36 @@ impl Standin {
 
     /// Starts one on this port of 127.0.0.1; 0 picks a free one.
     pub async fn on(port: u16) -> io::Result<Standin> {
+        Standin::listen(port, None).await
+    }
+
+    /// Starts one behind TLS, on a free port.
+    pub async fn over_tls(tls: TlsAcceptor) -> io::Result<Standin> {
+        Standin::listen(0, Some(tls)).await
+    }
+
+    async fn listen(port: u16, tls: Option<TlsAcceptor>) -> io::Result<Standin> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         let address = listener.local_addr()?;
         let state = Arc::new(State::default());
-        let task = tokio::spawn(accept(listener, Arc::clone(&state))).abort_handle();
-        Ok(Standin { address, state, task })
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let shared = Arc::clone(&state);
+        let service = move || {
+            shared.log.connections.fetch_add(1, Ordering::SeqCst);
+            let state = Arc::clone(&shared);
+            service_fn(move |request| {
+                let state = Arc::clone(&state);
+                async move { Ok::<_, Infallible>(handle(&state, request).await) }
+            })
+        };
+        // Dropping the task closes every connection.
+        let task = tokio::spawn(serve(listener, tls, service)).abort_handle();
+        Ok(Standin { address, scheme, state, task })
     }
 
-    /// `http://127.0.0.1:PORT`, for `AWS_ENDPOINT_URL_BEDROCK_RUNTIME`.
+    /// `http://127.0.0.1:PORT`, or `https://`, for `AWS_ENDPOINT_URL_BEDROCK_RUNTIME`.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://{}", self.scheme, self.address)
     }
 
     /// Turns the knobs for every request from now on and counts tries afresh.
@@ -125,24 +147,5 @@ impl Prepared {
         let same_for_all = knobs.usage.is_some() && (knobs.text.is_some() || knobs.tokens.is_some());
         let stream = same_for_all.then(|| Stream::of(&knobs, ""));
         Prepared { knobs, stream }
-    }
-}
-
-async fn accept(listener: TcpListener, state: Arc<State>) {
-    // Dropping the set with this task closes every connection.
-    let mut connections = JoinSet::new();
-    loop {
-        let Ok((socket, _)) = listener.accept().await else { continue };
-        while connections.try_join_next().is_some() {}
-        state.log.connections.fetch_add(1, Ordering::SeqCst);
-        let _ = socket.set_nodelay(true);
-        let state = Arc::clone(&state);
-        let service = service_fn(move |request| {
-            let state = Arc::clone(&state);
-            async move { Ok::<_, Infallible>(handle(&state, request).await) }
-        });
-        connections.spawn(
-            hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service),
-        );
     }
 }

@@ -48,4 +48,5 @@ mod ws;
 pub use emulator::{Emulator, Urls};
 pub use knobs::{Knobs, Which};
 pub use options::{Limits, Options};
+pub use process::variables;
 pub use records::{Client, Invocation, Line, Push, Seen, Step};

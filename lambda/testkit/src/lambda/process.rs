@@ -15,23 +15,7 @@ pub(super) use rustix::process::Signal;
 pub(super) fn spawn(setup: &Arc<Setup>, api: SocketAddr) -> io::Result<Child> {
     let mut command = Command::new(&setup.program);
     command.env_clear();
-    for (name, value) in [
-        ("AWS_LAMBDA_FUNCTION_NAME", setup.name),
-        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"),
-        ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
-        ("AWS_LAMBDA_LOG_GROUP_NAME", "/aws/lambda/emulator"),
-        ("AWS_LAMBDA_LOG_STREAM_NAME", "emulator"),
-        ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand"),
-        ("AWS_REGION", "us-east-1"),
-        ("AWS_DEFAULT_REGION", "us-east-1"),
-        ("AWS_ACCESS_KEY_ID", "test"),
-        ("AWS_SECRET_ACCESS_KEY", "test"),
-        ("AWS_SESSION_TOKEN", "test"),
-        ("AWS_EC2_METADATA_DISABLED", "true"),
-        ("TZ", ":UTC"),
-    ] {
-        command.env(name, value);
-    }
+    command.envs(variables(setup.name));
     command.env("AWS_LAMBDA_RUNTIME_API", api.to_string());
     command.envs(setup.env.iter().map(|(name, value)| (name, value)));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
@@ -45,6 +29,25 @@ pub(super) fn spawn(setup: &Arc<Setup>, api: SocketAddr) -> io::Result<Child> {
         tokio::spawn(keep_lines(Arc::clone(setup), pid, "stderr", stderr));
     }
     Ok(child)
+}
+
+/// The variables of every function but `AWS_LAMBDA_RUNTIME_API`; the keys mean nothing.
+pub fn variables(function: &str) -> [(&'static str, &str); 13] {
+    [
+        ("AWS_LAMBDA_FUNCTION_NAME", function),
+        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"),
+        ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
+        ("AWS_LAMBDA_LOG_GROUP_NAME", "/aws/lambda/emulator"),
+        ("AWS_LAMBDA_LOG_STREAM_NAME", "emulator"),
+        ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand"),
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_DEFAULT_REGION", "us-east-1"),
+        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_SECRET_ACCESS_KEY", "test"),
+        ("AWS_SESSION_TOKEN", "test"),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+        ("TZ", ":UTC"),
+    ]
 }
 
 /// Signals a process that is known to be there.

@@ -2,17 +2,18 @@
 
 use super::runtime::{Answer, Function, report_init_error, serve};
 use super::{authorizer, http_event, jobs_event, socket_event};
+use crate::aws;
 use crate::config::{Role, Settings};
 use crate::edge::Doors;
 use crate::edge::body::failed;
 use crate::gateway::{Gateway, Rooms};
-use crate::model::bedrock::{Bedrock, IDLE, http_client};
+use crate::model::bedrock::{Bedrock, IDLE};
 use crate::queue::Queue;
 use crate::queue::sqs::Sqs;
 use crate::store::{Retention, Store, SystemClock, Tables};
 use crate::telemetry;
-use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_apigatewaymanagement::config::retry::RetryConfig;
+use aws_types::SdkConfig;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use std::process::ExitCode;
@@ -40,8 +41,7 @@ impl Lambda {
     /// A sentence a wrong setting.
     pub async fn open(vars: Vec<(String, String)>) -> Result<Lambda, String> {
         let settings = Settings::from_vars(vars).map_err(|wrong| wrong.join("\n"))?;
-        let config =
-            aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http_client()).load().await;
+        let config = aws::settings(aws::http_client(settings.ca_bundle.as_deref())?).load().await;
         let bedrock = Arc::new(Bedrock::new(&config, IDLE));
         let rooms = Rooms {
             model: bedrock.clone(),

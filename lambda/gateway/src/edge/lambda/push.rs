@@ -45,8 +45,10 @@ enum Push {
     Gone,
     /// It would be refused again.
     Refused,
-    /// Refused for now, or nobody knows.
-    Again,
+    /// Refused for now, and not delivered.
+    Later,
+    /// Delivered or not.
+    Ambiguous,
 }
 
 impl Connection {
@@ -83,7 +85,10 @@ impl Connection {
                 }
                 Push::Gone => return Err(self.lost("gone")),
                 Push::Refused => return Err(self.lost("refused")),
-                Push::Ambiguous if !repeated => return Ok(Sent::Perhaps),
+                Push::Ambiguous if !repeated => {
+                    lock(&self.trouble).outcome = Some("perhaps");
+                    return Ok(Sent::Perhaps);
+                }
                 _ if Instant::now() + wait >= self.until => return Err(self.lost("given up")),
                 Push::Later | Push::Ambiguous => sleep(wait).await,
             }
@@ -101,7 +106,7 @@ impl Connection {
         let (push, error) = match timeout(CALL, call).await {
             Ok(Ok(_)) => return Push::Done,
             Ok(Err(error)) => (outcome(&error), said(&error)),
-            Err(_) => (Push::Again, format!("no answer in {} s", CALL.as_secs())),
+            Err(_) => (Push::Ambiguous, format!("no answer in {} s", CALL.as_secs())),
         };
         let mut trouble = lock(&self.trouble);
         trouble.failed_tries += 1;
@@ -114,7 +119,8 @@ fn outcome(error: &SdkError<PostToConnectionError>) -> Push {
     match error.raw_response().map(|response| response.status().as_u16()) {
         Some(410) => Push::Gone,
         Some(403 | 413) => Push::Refused,
-        _ => Push::Again,
+        Some(429) => Push::Later,
+        _ => Push::Ambiguous,
     }
 }
 

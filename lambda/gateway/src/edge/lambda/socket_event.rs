@@ -79,7 +79,7 @@ async fn message(lambda: &Lambda, id: &str, event: &Value, until: Instant) -> An
     let outlet = Arc::new(Connection::new(lambda.connections.clone(), id.to_owned(), until + LAST_WORDS));
     let doors = Arc::new(lambda.doors(Some(until)));
     let message_id = context["messageId"].as_str().unwrap_or_default();
-    let session = Session::new(doors, caller, outlet).delivered(id, message_id);
+    let session = Session::new(doors, caller, outlet.clone()).delivered(id, message_id);
     // Answered before anything is asked: API Gateway gives up on an integration after 29 seconds and
     // puts a frame of its own into the client's stream.
     let going = Box::pin(async move {

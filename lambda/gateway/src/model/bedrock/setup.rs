@@ -1,41 +1,28 @@
 //! Builds the adapter: from the machine's AWS settings, or from a configuration that is there.
 
 use super::{Bedrock, IDLE};
+use crate::aws;
 use crate::error::{Error, Kind};
-use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_bedrockruntime::Client;
 use aws_sdk_bedrockruntime::config::retry::RetryConfig;
-use aws_sdk_bedrockruntime::config::timeout::TimeoutConfig;
 use aws_sdk_bedrockruntime::config::{
-    Builder, ProvideCredentials, SharedHttpClient, StalledStreamProtectionConfig,
+    Builder, ProvideCredentials, Region, SharedHttpClient, StalledStreamProtectionConfig,
 };
-use aws_smithy_http_client::tls;
+use aws_types::SdkConfig;
 use aws_types::service_config::ServiceConfigKey;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// How long a connection to Bedrock may take to open.
-const CONNECT_LIMIT: Duration = Duration::from_secs(3);
-
 /// How long the search for a Region and credentials may take: away from EC2 it ends with a
 /// metadata server that never answers.
 const SEARCH_LIMIT: Duration = Duration::from_secs(5);
-
-/// An HTTP client on ring. It sets TCP_NODELAY and keeps any number of idle connections, both by
-/// its default; share it between clients, and with it the connections and TLS sessions.
-pub fn http_client() -> SharedHttpClient {
-    let ring = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring);
-    aws_smithy_http_client::Builder::new().tls_provider(ring).build_https()
-}
 
 impl Bedrock {
     /// The adapter for this configuration; `idle` is how long a model may be silent. The endpoint
     /// and the bearer token of the environment hold where the configuration was loaded from it.
     pub fn new(config: &SdkConfig, idle: Duration) -> Bedrock {
         let config = Builder::from(config)
-            .http_client(config.http_client().unwrap_or_else(http_client))
             .retry_config(RetryConfig::disabled())
-            .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_LIMIT).build())
             // It would end a stream of a model that thinks for more than a few seconds.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .build();
@@ -44,9 +31,9 @@ impl Bedrock {
 
     /// The adapter for this Region, or the one of the machine's AWS settings, with its
     /// credentials. Where there is none of either, a sentence says what to set, within 5 s.
-    pub async fn load(region: Option<&str>) -> Result<Bedrock, Error> {
+    pub async fn load(http: SharedHttpClient, region: Option<&str>) -> Result<Bedrock, Error> {
         let until = Instant::now() + SEARCH_LIMIT;
-        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http_client());
+        let mut loader = aws::settings(http);
         if let Some(region) = region {
             loader = loader.region(Region::new(region.to_owned()));
         }

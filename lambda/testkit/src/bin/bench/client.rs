@@ -6,13 +6,10 @@ use hyper::Request;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{CONTENT_TYPE, HOST};
 use hyper_util::rt::TokioIo;
-use std::error::Error;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
+use testkit::bench::Failure;
 use tokio::net::TcpStream;
-
-/// Whatever stops the benchmark, as a sentence.
-pub type Failure = Box<dyn Error + Send + Sync>;
 
 /// A request to send.
 pub struct Ask {

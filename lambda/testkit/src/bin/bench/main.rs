@@ -9,10 +9,9 @@ mod process;
 mod table;
 mod targets;
 
-use client::Failure;
-use process::Scratch;
 use std::io::Write;
 use std::path::PathBuf;
+use testkit::bench::{Failure, Scratch};
 
 // One thread: the client must not take turns with itself on the cores that it shares.
 #[tokio::main(flavor = "current_thread")]

@@ -1,11 +1,12 @@
 //! The measurements: rounds that take turns, so that what else the machine does hits all alike.
 
-use crate::client::{Connection, Failure, Timing};
-use crate::process::{Process, Scratch};
-use crate::targets::{Setup, Target, beside, gateway};
+use crate::client::{Connection, Timing};
+use crate::process::Process;
+use crate::targets::{Setup, Target, gateway};
 use futures_util::future::{try_join, try_join_all};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
+use testkit::bench::{Failure, Scratch, beside, median, ms};
 use tokio::time::{sleep, timeout};
 
 /// Requests of a kind in a round, rounds that count, and rounds before them that do not.
@@ -61,7 +62,7 @@ pub struct Figures {
 pub async fn run(targets: &[Target]) -> Result<Vec<Figures>, Failure> {
     let mut figures: Vec<Figures> = targets.iter().map(|_| Figures::default()).collect();
     for (target, figures) in targets.iter().zip(&mut figures) {
-        figures.rss[0] = Some(target.process.rss()?);
+        figures.rss[0] = Some(target.process.measured.rss()?);
     }
     latency(targets, &mut figures).await?;
     for _ in 0..TURNS {
@@ -70,7 +71,7 @@ pub async fn run(targets: &[Target]) -> Result<Vec<Figures>, Failure> {
         }
     }
     for (target, figures) in targets.iter().zip(&mut figures) {
-        figures.rss[1] = Some(target.process.rss()?);
+        figures.rss[1] = Some(target.process.measured.rss()?);
     }
     for (target, figures) in targets.iter().zip(&mut figures) {
         if target.is_gateway() && target.owns_process {
@@ -113,11 +114,11 @@ async fn a_round(
     stream: bool,
 ) -> Result<(Vec<Timing>, f64), Failure> {
     let mut timings = Vec::with_capacity(REQUESTS);
-    let before = target.process.cpu()?;
+    let before = target.process.measured.cpu()?;
     for _ in 0..REQUESTS {
         timings.push(connection.send(target.ask(stream)).await?);
     }
-    Ok((timings, target.process.cpu()? - before))
+    Ok((timings, target.process.measured.cpu()? - before))
 }
 
 /// Plain answers a second over many connections, each with one request at a time.
@@ -150,7 +151,7 @@ async fn with_streams(target: &Target) -> Result<f64, Failure> {
     });
     let open =
         timeout(SLOW_TIME, try_join_all(open)).await.map_err(|_| "the first stream ended too soon")??;
-    let rss = target.process.rss();
+    let rss = target.process.measured.rss();
     drop(open);
     rss
 }
@@ -164,15 +165,4 @@ pub async fn start_up(scratch: &Scratch, upstream: &Process) -> Result<f64, Fail
         times.push(ms(gateway(scratch, upstream.address, setup).await?.started_in));
     }
     Ok(median(&times))
-}
-
-/// The middle value.
-pub fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-fn ms(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e3
 }

@@ -1,7 +1,8 @@
 //! The figures as one Markdown table.
 
-use crate::measure::{Figures, median};
+use crate::measure::Figures;
 use crate::targets::Target;
+use testkit::bench::median;
 
 const HEAD: &str = "\
 | | plain ms | first byte ms | 32-token stream ms | added: plain | first byte | stream \

@@ -1,13 +1,14 @@
 //! What is measured: the stand-in itself, nginx in front of it, and the gateway in its variants.
 
-use crate::client::{Ask, Failure};
-use crate::process::{Process, Scratch};
+use crate::client::Ask;
+use crate::process::Process;
 use serde_json::{Value, json};
 use std::fs::write;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use testkit::bench::{Failure, Scratch, beside};
 use tokio::process::Command;
 
 /// One row of the table.
@@ -90,6 +91,7 @@ pub struct Setup<'a> {
 
 /// Starts everything: this build of the gateway in all variants and `others` in two.
 pub async fn start(scratch: &Scratch, others: &[PathBuf]) -> Result<Vec<Target>, Failure> {
+    std::fs::create_dir_all(scratch.0.join("documents"))?;
     let standin =
         Process::start(Command::new(beside("bedrock-standin")?), &scratch.0.join("standin")).await?;
     let upstream = standin.address;
@@ -162,10 +164,4 @@ async fn nginx(scratch: &Scratch, upstream: SocketAddr) -> Result<Option<Process
     let mut command = Command::new("nginx");
     command.arg("-p").arg(&dir).arg("-e").arg("stderr").arg("-c").arg(&file);
     Ok(Some(Process::start_at(command, &dir.join("said"), address).await?))
-}
-
-/// A program that was built together with this one.
-pub fn beside(name: &str) -> Result<PathBuf, Failure> {
-    let here = std::env::current_exe()?;
-    Ok(here.parent().unwrap_or(Path::new(".")).join(name))
 }

@@ -1,0 +1,61 @@
+//! The figures as one Markdown table, each of ours followed by Python's and their ratio.
+
+use crate::functions::Function;
+use crate::measure::Figures;
+use std::fs::metadata;
+use testkit::bench::median;
+
+const HEAD: &str = "\
+| | start to first event ms | start to first reply ms | CPU ms until then | first reply at 128 MB ms \
+| start to first reply, all at 128 MB ms | first chunk after the model's ms | RSS MB | binary MB |
+|---|---|---|---|---|---|---|---|---|
+";
+
+/// The table.
+pub fn of(functions: &[Function], figures: &[Figures]) -> String {
+    let mut table = HEAD.to_owned();
+    let rows: Vec<(&Function, [f64; 8])> = functions
+        .iter()
+        .zip(figures)
+        .map(|(function, figures)| (function, medians(function, figures)))
+        .collect();
+    for pair in rows.chunks(2) {
+        for (function, row) in pair {
+            table.push_str(&line(function.name, row));
+        }
+        if let [(_, ours), (_, theirs)] = pair {
+            let mut ratios = *ours;
+            ratios.iter_mut().zip(theirs).for_each(|(own, other)| *own /= other);
+            table.push_str(&line("ratio", &ratios));
+        }
+    }
+    table
+}
+
+fn medians(function: &Function, figures: &Figures) -> [f64; 8] {
+    let samples = [
+        &figures.ready,
+        &figures.reply,
+        &figures.cpu,
+        &figures.shared_reply,
+        &figures.shared_start,
+        &figures.first_chunk,
+        &figures.rss,
+    ];
+    let size = metadata(&function.program).map_or(f64::NAN, |file| file.len() as f64 / 1e6);
+    let mut row = [f64::NAN; 8];
+    row.iter_mut().zip(samples).for_each(|(cell, sample)| *cell = median(sample));
+    // An interpreter's size says nothing of its function's.
+    row[7] = if function.is_ours() { size } else { f64::NAN };
+    row
+}
+
+fn line(name: &str, row: &[f64; 8]) -> String {
+    let cells = row.map(|value| match value.is_nan() {
+        true => String::new(),
+        false if value < 0.1 => format!("{value:.3}"),
+        false if value < 10.0 => format!("{value:.2}"),
+        false => format!("{value:.1}"),
+    });
+    format!("| {name} | {} |\n", cells.join(" | "))
+}
