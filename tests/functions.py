@@ -11,6 +11,8 @@ from target import BUILT, GATEWAY, REST, WS, Target
 EMULATOR = str(BUILT / "lambda-emulator")
 DYNAMODB = str(BUILT / "dynamodb-server")
 SIGNER = "AKIATESTS"
+# The emulator answers for it.
+QUEUE = "https://sqs.us-east-1.amazonaws.com/123456789012/jobs"
 
 
 class Functions(Target):
@@ -19,7 +21,7 @@ class Functions(Target):
     the emulator."""
 
     stage = "/prod"
-    lease = 30
+    lease = 4
 
     def __init__(self, standin=None, *, signer=SIGNER, emulator=(), **options):
         super().__init__(standin, **options)
@@ -39,16 +41,18 @@ class Functions(Target):
 
     def settings(self):
         """The functions' environment."""
-        env = {"LLM_GATEWAY_LOG": "info", "PUSH_INTERVAL_MS": "0"}
+        env = {"LLM_GATEWAY_LOG": "info", "PUSH_INTERVAL_MS": "0", "LEASE_SECONDS": str(self.lease)}
         if self.standin:
             env["AWS_ENDPOINT_URL_BEDROCK_RUNTIME"] = self.standin.url
         if self.database:
             env |= {"AWS_ENDPOINT_URL_DYNAMODB": self.dynamodb}
-            env |= {"ANSWERS_TABLE": "answers", "STATE_TABLE": "state"}
+            env |= {"ANSWERS_TABLE": "answers", "STATE_TABLE": "state", "JOBS_QUEUE_URL": QUEUE}
         return env | self.env
 
     def start(self):
         """Starts everything and waits until it serves. The tables outlive a restart."""
+        if self.process and self.process.poll() is None:
+            return self
         if self.store and not self.database:
             self.database = subprocess.Popen([DYNAMODB], stdout=subprocess.PIPE, text=True)
             self.dynamodb = self.database.stdout.readline().strip()
@@ -100,9 +104,9 @@ class Functions(Target):
         return code
 
     def kill(self):
-        """Ends every execution environment at once, in the middle of whatever it does."""
+        """Ends every execution environment at once, in the middle of whatever it does. API Gateway and
+        the queue live on."""
         self.control("/kill", {})
-        self.stop()
 
     def close(self):
         if self.process and self.process.poll() is None:

@@ -8,6 +8,8 @@ import pytest
 
 from target import ROOT
 
+pytestmark = pytest.mark.local("it starts what it needs by itself")
+
 # A second HTTP stack, a second TLS provider, and the store of one machine: megabytes and cold-start
 # time, each of them brought in by one default feature of one dependency.
 HEAVY = ["aws-lc-rs", "aws-lc-sys", "openssl-sys", "native-tls", "dynoxide-rs", "libsqlite3-sys"]

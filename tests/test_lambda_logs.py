@@ -13,16 +13,62 @@ import urllib.request
 import uuid
 
 import pytest
-from clients import Http, Socket
+from clients import END, Http, Socket
 from runtime_api import RuntimeApi
-from test_lambdas import END, running, standin, until_end
+from websockets.sync.client import connect
 
+from functions import QUEUE, Functions
 from target import BUILT, until
 from target import running as local_gateway
 
+pytestmark = pytest.mark.local("it starts what it needs by itself")
+
 MODEL = "/anthropic.claude-v2"
 EMBEDDING = "/amazon.titan-embed-text-v2:0"
+JOBS = {
+    "JOBS_QUEUE_URL": QUEUE,
+    "ANSWERS_TABLE": "answers",
+    "STATE_TABLE": "state",
+    "AWS_ENDPOINT_URL_DYNAMODB": "http://127.0.0.1:9",
+    "AWS_ENDPOINT_URL_SQS": "http://127.0.0.1:9",
+}
 TRACE = ("--env", "LLM_GATEWAY_LOG=trace")
+
+
+class Lambdas(Functions):
+    """The functions without a store and without authentication, and a client that sends anything."""
+
+    def post(self, path, body, base="rest", headers=None):
+        request = urllib.request.Request(self.urls[base] + path, json.dumps(body).encode(), headers or {})
+        try:
+            with urllib.request.urlopen(request, timeout=20) as reply:
+                return reply.status, reply.read().decode(), dict(reply.headers)
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode(), dict(error.headers)
+
+    def socket(self):
+        return connect(self.ws_url, open_timeout=20)
+
+
+@contextlib.contextmanager
+def running(*options):
+    lambdas = Lambdas(signer=None, store=False, emulator=options)
+    try:
+        yield lambdas.start()
+    finally:
+        lambdas.close()
+
+
+def standin(**knobs):
+    return "@standin" + json.dumps(knobs)
+
+
+def until_end(ws):
+    """The frames of one reply of door 2."""
+    frames = []
+    while not frames or frames[-1]["has_more_messages"] == "true":
+        frames.append(json.loads(ws.recv(20)))
+    return frames
 
 
 class Marks:
@@ -53,15 +99,11 @@ def in_base64(raw):
 
 
 def knobs(lambdas, **which):
-    request = urllib.request.Request(
-        lambdas.urls["control"] + "/knobs", json.dumps(which).encode(), method="PUT"
-    )
-    urllib.request.urlopen(request, timeout=10).read()
+    lambdas.control("/knobs", which)
 
 
 def enqueue(lambdas, body):
-    request = urllib.request.Request(lambdas.urls["control"] + "/enqueue", json.dumps({"body": body}).encode())
-    urllib.request.urlopen(request, timeout=10).read()
+    lambdas.control("/enqueue", {"body": body})
 
 
 def post_raw(url, raw, headers=None):
@@ -326,7 +368,7 @@ def test_malformed_events_end_in_one_line_each_and_are_not_quoted(name, role):
         new("text"),
     ]
     raw = [json.dumps(event).encode() for event in events] + [b'{"body": "' + new("cut").encode()]
-    code, lines = RuntimeApi(*raw).run(name, len(raw), ROLE=role, LLM_GATEWAY_LOG="trace")
+    code, lines = RuntimeApi(*raw).run(name, len(raw), ROLE=role, LLM_GATEWAY_LOG="trace", **JOBS)
     assert code is None, "the function lives on"
     assert marks.found_in(json.dumps(lines)) == []
     ids = [line["aws_request_id"] for line in troubles(lines)]

@@ -11,6 +11,8 @@ import pytest
 
 from target import ROOT
 
+pytestmark = pytest.mark.local("it starts what it needs by itself")
+
 INPUTS = ["Cargo.toml", "Cargo.lock", ".dockerignore", "docker/Dockerfile", "lambda/rest/src/main.rs"]
 TOOLS = "bash sh git sed awk grep tr tail cat cut cp mv rm mktemp uname tee dirname env".split()
 HOST = "123456789012.dkr.ecr.eu-central-1.amazonaws.com"

@@ -22,7 +22,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long a reply or job that stopped writing counts as running: other environments see only its row.
-const LEASE: Duration = Duration::from_secs(30);
+const LEASE: Duration = Duration::from_secs(60);
 
 /// What both functions have.
 pub struct Lambda {
