@@ -6,7 +6,7 @@ import os
 import subprocess
 import urllib.request
 
-from target import BUILT, GATEWAY, REST, WS, Target
+from target import BUILT, GATEWAY, REST, WS, Target, until
 
 EMULATOR = str(BUILT / "lambda-emulator")
 DYNAMODB = str(BUILT / "dynamodb-server")
@@ -32,6 +32,8 @@ class Functions(Target):
     def command(self):
         """The command line of the emulator."""
         command = [EMULATOR, "--rest", REST, "--ws", WS, "--concurrency", "64"]
+        # A worker that is killed before it has hidden its message for less leaves it hidden for this.
+        command += ["--visibility-ms", "6000"]
         for name, key in self.keys.items():
             command += ["--api-key", f"{name}={key}", "--bearer-keys"]
         command += ["--signed-by", self.signer] if self.signer and not self.keys else []
@@ -106,7 +108,14 @@ class Functions(Target):
     def kill(self):
         """Ends every execution environment at once, in the middle of whatever it does. API Gateway and
         the queue live on."""
+        before = self.environments("started")
         self.control("/kill", {})
+        # Until it is known that a process is gone an event may still be given to it.
+        until(lambda: before <= self.environments("exited", "killed", "init_error"), what="their end")
+
+    def environments(self, *steps):
+        """The processes that have taken one of these steps in their lives."""
+        return {step["pid"] for step in self.control("/seen")["environments"] if step["what"] in steps}
 
     def close(self):
         if self.process and self.process.poll() is None:
