@@ -95,6 +95,13 @@ fn refuse_aws_parts(settings: &Settings) -> Result<(), String> {
                     everything under --data. Unset them."
             .to_owned());
     }
+    if settings.jobs_queue.is_some() {
+        return Err(
+            "JOBS_QUEUE_URL is read by the Lambda functions; this command's jobs wait under --data. \
+                    Unset it."
+                .to_owned(),
+        );
+    }
     match &settings.opensearch {
         Some(_) => {
             Err("OPENSEARCH_DOMAIN_ENDPOINT is not offered yet; this command searches --documents. Unset it."
@@ -127,7 +134,7 @@ async fn open(options: &ServeOptions, settings: Settings) -> Result<Doors, Strin
         retrieval: Some(retrieval),
         store: store.clone(),
         single_process: true,
-        lease: LEASE,
+        lease: settings.lease.unwrap_or(LEASE),
     };
     let gateway = Gateway::open(settings, rooms)?;
     let queue = store.map(|store| {
