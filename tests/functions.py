@@ -11,6 +11,8 @@ from target import BUILT, GATEWAY, REST, WS, Target
 EMULATOR = str(BUILT / "lambda-emulator")
 DYNAMODB = str(BUILT / "dynamodb-server")
 SIGNER = "AKIATESTS"
+# The emulator has one queue, whatever its URL.
+QUEUE = "https://sqs.us-east-1.amazonaws.com/123456789012/jobs"
 
 
 class Functions(Target):
@@ -44,7 +46,7 @@ class Functions(Target):
             env["AWS_ENDPOINT_URL_BEDROCK_RUNTIME"] = self.standin.url
         if self.database:
             env |= {"AWS_ENDPOINT_URL_DYNAMODB": self.dynamodb}
-            env |= {"ANSWERS_TABLE": "answers", "STATE_TABLE": "state"}
+            env |= {"ANSWERS_TABLE": "answers", "STATE_TABLE": "state", "JOBS_QUEUE_URL": QUEUE}
         return env | self.env
 
     def start(self):
@@ -87,6 +89,11 @@ class Functions(Target):
         request = urllib.request.Request(self.urls["control"] + path, data, method=method)
         with urllib.request.urlopen(request, timeout=20) as reply:
             return json.load(reply)
+
+    def working(self, function):
+        """The processes of this function that have an invocation."""
+        seen = self.control("/seen")["invocations"]
+        return [one["pid"] for one in seen if one["function"] == function and one["outcome"] is None]
 
     @property
     def log(self):

@@ -119,6 +119,7 @@ def test_a_wrong_job_is_refused_before_it_is_queued(http, body, status, code):
     assert (reply.status, reply.error["code"]) == (status, code)
 
 
+@pytest.mark.local("on AWS the queue's mapping caps them")
 def test_at_most_so_many_jobs_run_at_once(own):
     from clients import Http
 

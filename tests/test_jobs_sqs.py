@@ -2,35 +2,80 @@
 end at the worst moment, sends fail, messages come twice: no job is lost, and none is asked twice
 after its answer was stored."""
 
+import contextlib
 import hashlib
 import json
+import os
 import random
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from clients import new_id, standin
-from lambdas import running
+from clients import Http, new_id, standin
 
+from functions import Functions
+from tables import Tables
 from target import until
+
+pytestmark = pytest.mark.functions("the queue and its worker")
 
 ENDED = ("completed", "failed", "cancelled")
 
 
+class Jobs(Functions):
+    """Functions whose dead workers are found out within five seconds."""
+
+    def __init__(self, *, env=None, **options):
+        super().__init__(env={"LEASE_SECONDS": "3", **(env or {})}, **options)
+
+    @property
+    def tables(self):
+        return Tables(self.dynamodb)
+
+
+@contextlib.contextmanager
+def running(**options):
+    lambdas = Jobs(**options)
+    try:
+        yield lambdas.start()
+    finally:
+        lambdas.close()
+
+
 @pytest.fixture(scope="module")
 def shared():
-    with running(jobs=True) as lambdas:
+    with running() as lambdas:
         yield lambdas
 
 
+def kill(pid):
+    """Ends a process at once. It may have ended by itself a moment ago."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def knobs(lambdas, **turned):
+    """Makes sends fail, or all of them well again."""
+    lambdas.control("/knobs", turned)
+
+
+def deliver(lambdas, job, **changes):
+    """Puts a job's message into the queue once more."""
+    row = lambdas.tables.jobs()[job]
+    message = json.dumps({"caller": row["caller"]["S"], "id": job, **changes})
+    lambdas.control("/enqueue", {"body": message})
+    return message
+
+
 def submit(lambdas, prompt, **headers):
-    reply = lambdas.http().post("/invokeModel", {"prompt": prompt}, **headers)
+    reply = Http(lambdas).post("/invokeModel", {"prompt": prompt}, **headers)
     assert reply.status == 200, reply.text
     return reply.headers["location"].removeprefix("/jobs/")
 
 
 def show(lambdas, job):
-    return lambdas.http().get(f"/jobs/{job}").json()
+    return Http(lambdas).get(f"/jobs/{job}").json()
 
 
 def ended(lambdas, job, limit=60):
@@ -51,18 +96,18 @@ def drained(lambdas):
 def kill_when_asked(lambdas, prompt, times):
     """Kills the worker once the model has been asked so often."""
     until(lambda: len(lambdas.standin.asked(prompt)) == times, 60, what=f"the model call number {times}")
-    for pid in lambdas.working():
-        lambdas.kill(pid)
+    for pid in lambdas.working("worker"):
+        kill(pid)
 
 
 def unsent(lambdas, prompt, key="key"):
     """A job whose row stands and whose message was never sent."""
     before, headers = set(lambdas.tables.jobs()), {"idempotency_key": new_id()} if key else {}
-    lambdas.knobs(sends_refused={"every": 1})
+    knobs(lambdas, sends_refused={"every": 1})
     try:
-        assert lambdas.http().post("/invokeModel", {"prompt": prompt}, **headers).status == 503
+        assert Http(lambdas).post("/invokeModel", {"prompt": prompt}, **headers).status == 503
     finally:
-        lambdas.knobs()
+        knobs(lambdas)
     [job] = set(lambdas.tables.jobs()) - before
     return job
 
@@ -70,13 +115,12 @@ def unsent(lambdas, prompt, key="key"):
 def test_a_job_is_taken_in_sent_and_worked_off(shared):
     prompt = standin("through the queue")
     body = json.dumps({"prompt": prompt}).encode()
-    reply = shared.http().post("/invokeModel", body)
+    reply = Http(shared).post("/invokeModel", body)
     result = reply.json()["SendMessageResponse"]["SendMessageResult"]
     assert result["MD5OfMessageBody"] == hashlib.md5(body).hexdigest()
     assert reply.headers["location"] == f"/jobs/{result['MessageId']}"
     job = ended(shared, result["MessageId"])
     assert (job["status"], job["completion"]) == ("completed", f"[stand-in] {prompt}")
-    assert shared.http("key-b").get(f"/jobs/{result['MessageId']}").status == 404
     drained(shared)
     assert len(shared.standin.asked(prompt)) == 1
 
@@ -91,7 +135,7 @@ def test_a_job_is_taken_in_sent_and_worked_off(shared):
 )
 def test_a_wrong_job_is_refused_before_it_is_sent(shared, body, status, code):
     before = shared.tables.jobs()
-    reply = shared.http().post("/invokeModel", body)
+    reply = Http(shared).post("/invokeModel", body)
     assert (reply.status, reply.error["code"]) == (status, code)
     assert shared.tables.jobs().keys() == before.keys()
 
@@ -99,30 +143,30 @@ def test_a_wrong_job_is_refused_before_it_is_sent(shared, body, status, code):
 @pytest.mark.parametrize("missing", ["JOBS_QUEUE_URL", "STATE_TABLE"])
 def test_without_a_queue_or_a_store_no_jobs_are_taken(missing):
     env = {missing: "", **({"ANSWERS_TABLE": ""} if missing == "STATE_TABLE" else {})}
-    with running(jobs=True, env=env) as lambdas:
-        reply = lambdas.http().post("/invokeModel", {"prompt": "q"})
+    with running(env=env) as lambdas:
+        reply = Http(lambdas).post("/invokeModel", {"prompt": "q"})
         assert (reply.status, reply.error["code"]) == (503, "unavailable")
         assert "takes no jobs" in reply.error["message"]
 
 
 def test_a_fifo_queue_stops_the_start_with_a_sentence():
-    with running(jobs=True, env={"JOBS_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/1/j.fifo"}) as lambdas:
-        assert lambdas.http().post("/invokeModel", {"prompt": "q"}).status >= 500
+    with running(env={"JOBS_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/1/j.fifo"}) as lambdas:
+        assert Http(lambdas).post("/invokeModel", {"prompt": "q"}).status >= 500
         assert any("standard queue" in line["text"] for line in lambdas.control("/logs"))
 
 
 def test_a_send_that_fails_is_told_and_the_same_key_gives_one_job(shared):
     prompt, key = standin("not sent"), new_id()
-    shared.knobs(sends_refused={"every": 1})
+    knobs(shared, sends_refused={"every": 1})
     try:
-        ask = lambda: shared.http().post("/invokeModel", {"prompt": prompt}, idempotency_key=key)
+        ask = lambda: Http(shared).post("/invokeModel", {"prompt": prompt}, idempotency_key=key)
         for _ in range(2):
             reply = ask()
             assert (reply.status, reply.error["code"]) == (503, "unavailable")
-        shared.knobs()
+        knobs(shared)
         locations = {ask().headers["location"] for _ in range(3)}
     finally:
-        shared.knobs()
+        knobs(shared)
     assert len(locations) == 1
     assert ended(shared, locations.pop().removeprefix("/jobs/"))["status"] == "completed"
     drained(shared)
@@ -141,11 +185,11 @@ def test_a_job_without_a_key_that_was_not_sent_is_ended(shared):
 def test_a_send_that_may_have_worked_neither_loses_nor_doubles_the_job(shared, key):
     prompt = standin("ambiguous")
     headers = {"idempotency_key": f"{key}-{new_id()}"} if key else {}
-    shared.knobs(sends_ambiguous={"every": 1})
+    knobs(shared, sends_ambiguous={"every": 1})
     try:
-        reply = shared.http().post("/invokeModel", {"prompt": prompt}, **headers)
+        reply = Http(shared).post("/invokeModel", {"prompt": prompt}, **headers)
     finally:
-        shared.knobs()
+        knobs(shared)
     drained(shared)
     if reply.status == 200:
         assert ended(shared, reply.headers["location"].removeprefix("/jobs/"))["status"] == "completed"
@@ -159,9 +203,8 @@ def test_a_send_that_may_have_worked_neither_loses_nor_doubles_the_job(shared, k
 def test_a_message_that_comes_often_is_worked_off_once(shared):
     prompt = standin("many times", tokens=40, gap_ms=40)
     job = submit(shared, prompt)
-    message = json.dumps({"caller": "key:alice", "id": job})
     for _ in range(5):
-        shared.control("/enqueue", {"body": message})
+        deliver(shared, job)
     assert ended(shared, job)["status"] == "completed"
     drained(shared)
     assert len(shared.standin.asked(prompt)) == 1
@@ -178,7 +221,7 @@ def test_a_job_whose_worker_was_killed_is_finished_by_another(shared):
 
 def test_a_job_that_ends_its_workers_is_given_up_with_the_reason():
     prompt = standin("deadly", tokens=200, gap_ms=50)
-    with running("--max-receives", "5", jobs=True) as lambdas:
+    with running(emulator=["--max-receives", "5"]) as lambdas:
         job = submit(lambdas, prompt)
         for times in (1, 2, 3):
             kill_when_asked(lambdas, prompt, times)
@@ -191,7 +234,7 @@ def test_a_job_that_ends_its_workers_is_given_up_with_the_reason():
 
 def test_a_job_fails_before_its_message_becomes_a_dead_letter():
     prompt = standin("short patience", tokens=200, gap_ms=50)
-    with running("--max-receives", "2", jobs=True) as lambdas:
+    with running(emulator=["--max-receives", "2"]) as lambdas:
         job = submit(lambdas, prompt)
         kill_when_asked(lambdas, prompt, 1)
         done = ended(lambdas, job)
@@ -201,7 +244,7 @@ def test_a_job_fails_before_its_message_becomes_a_dead_letter():
 
 
 def test_a_message_that_names_no_job_becomes_a_dead_letter(shared):
-    bodies = ["nonsense", '{"caller": 1}', "[]", '{"caller": "key:alice", "id": "another gateway\'s"}']
+    bodies = ["nonsense", '{"caller": 1}', "[]", '{"caller": "ann", "id": "another gateway\'s"}']
     for body in bodies:
         shared.control("/enqueue", {"body": body})
     until(lambda: set(bodies) <= set(shared.control("/seen")["dead_letters"]), 60, 0.1, "the dead letters")
@@ -210,8 +253,7 @@ def test_a_message_that_names_no_job_becomes_a_dead_letter(shared):
 def test_a_job_that_cannot_be_read_fails_with_the_reason_and_is_a_dead_letter(shared):
     job = unsent(shared, standin("unreadable"))
     shared.tables.change(job, question="no JSON")
-    message = json.dumps({"caller": "key:alice", "id": job})
-    shared.control("/enqueue", {"body": message})
+    message = deliver(shared, job)
     until(lambda: message in shared.control("/seen")["dead_letters"], 60, 0.1, "the dead letter")
     assert shared.tables.jobs()[job]["phase"]["S"] == "failed"
 
@@ -232,7 +274,7 @@ def test_a_stored_answer_is_never_asked_for_again(shared):
     first = ended(shared, job)
     # As if the worker had died after the answer was stored and before its job was.
     shared.tables.change(job, phase="running", lease_until=0)
-    shared.control("/enqueue", {"body": json.dumps({"caller": "key:alice", "id": job})})
+    deliver(shared, job)
     again = ended(shared, job)
     assert (again["status"], again["completion"]) == ("completed", first["completion"])
     assert shared.tables.jobs()[job]["attempts"]["N"] == "2"
@@ -257,8 +299,7 @@ def test_a_running_job_is_cancelled_from_another_process(shared):
     job = submit(shared, prompt)
     until(lambda: shared.standin.asked(prompt), 30, what="the model call")
     before = len(shared.standin.seen()["dropped"])
-    assert shared.http("key-b").delete(f"/jobs/{job}").status == 404
-    assert shared.http().delete(f"/jobs/{job}").json()["status"] == "cancelled"
+    assert Http(shared).delete(f"/jobs/{job}").json()["status"] == "cancelled"
     until(lambda: len(shared.standin.seen()["dropped"]) > before, 20, what="the dropped stream")
     drained(shared)
     assert show(shared, job)["status"] == "cancelled"
@@ -266,13 +307,13 @@ def test_a_running_job_is_cancelled_from_another_process(shared):
 
 
 def test_a_queued_job_is_cancelled_and_never_asked():
-    with running("--concurrency", "1", jobs=True) as lambdas:
+    with running(emulator=["--concurrency", "1"]) as lambdas:
         first, second = standin("first", tokens=60, gap_ms=40), standin("second")
         running_job = submit(lambdas, first)
         until(lambda: lambdas.standin.asked(first), 30, what="the model call")
         waiting = submit(lambdas, second)
         assert show(lambdas, waiting)["status"] == "queued"
-        assert lambdas.http().delete(f"/jobs/{waiting}").json()["status"] == "cancelled"
+        assert Http(lambdas).delete(f"/jobs/{waiting}").json()["status"] == "cancelled"
         assert ended(lambdas, running_job)["status"] == "completed"
         drained(lambdas)
         assert show(lambdas, waiting)["status"] == "cancelled"
@@ -282,14 +323,14 @@ def test_a_queued_job_is_cancelled_and_never_asked():
 @pytest.mark.slow
 def test_five_hundred_jobs_and_a_hail_of_kills_end_every_job():
     draw = random.Random(500)
-    with running("--max-receives", "5", "--concurrency", "8", jobs=True) as lambdas:
+    with running(emulator=["--max-receives", "5", "--concurrency", "8"]) as lambdas:
         prompts = {}
 
         def one(number):
             prompt, key = standin("hail", tokens=draw.randint(1, 12), gap_ms=5), f"hail-{number}"
             reply = None
             while reply is None or reply.status != 200:
-                reply = lambdas.http().post("/invokeModel", {"prompt": prompt}, idempotency_key=key)
+                reply = Http(lambdas).post("/invokeModel", {"prompt": prompt}, idempotency_key=key)
             prompts[reply.headers["location"].removeprefix("/jobs/")] = prompt
 
         with ThreadPoolExecutor(6) as pool:
@@ -299,7 +340,7 @@ def test_five_hundred_jobs_and_a_hail_of_kills_end_every_job():
                 time.sleep(draw.uniform(0.2, 0.8))
                 busy = lambdas.working("worker") + lambdas.working("rest")
                 if busy and kills < 25:
-                    lambdas.kill(draw.choice(busy))
+                    kill(draw.choice(busy))
                     kills += 1
             for sent in sending:
                 sent.result()
