@@ -1,6 +1,7 @@
 //! The `llm-gateway` command: every door of the gateway on one machine.
 
 mod guard;
+mod kept;
 mod options;
 mod serve;
 mod server;

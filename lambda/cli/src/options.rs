@@ -39,7 +39,7 @@ pub struct ServeOptions {
     /// Port to listen on; 0 picks one and prints it.
     #[arg(long, default_value_t = 8080, env = "LLM_GATEWAY_PORT")]
     pub port: u16,
-    /// Where conversations, answers and jobs are kept.
+    /// Where conversations, answers and jobs are kept, unless ANSWERS_TABLE and STATE_TABLE are set.
     #[arg(long, value_name = "DIR", default_value = ".llm-gateway", env = "LLM_GATEWAY_DATA")]
     pub data: PathBuf,
     /// Keep nothing: no answer cache, no conversations, no jobs, no resume of ended replies.

@@ -1,6 +1,7 @@
 //! `llm-gateway serve`: the rooms, the doors and the port put together, and taken down in order.
 
 use crate::guard::Guard;
+use crate::kept::Kept;
 use crate::options::{ModelOption, ServeOptions};
 use crate::say;
 use crate::server::{CONNECTIONS, Server};
@@ -13,10 +14,8 @@ use gateway::model::embedding::HashedEmbedding;
 use gateway::model::extractive::Extractive;
 use gateway::model::scripted::Scripted;
 use gateway::model::{Embedder, Model};
-use gateway::queue::Queue;
-use gateway::queue::local::LocalQueue;
 use gateway::retrieval::bm25::LocalIndex;
-use gateway::store::{Retention, Store, SystemClock};
+use gateway::store::Store;
 use gateway::telemetry;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -32,9 +31,6 @@ const PATIENCE: Duration = Duration::from_secs(7);
 
 /// How often expired rows are removed from disk.
 const SWEEP: Duration = Duration::from_secs(3600);
-
-/// How long a reply or job of a process that was killed counts as running.
-const LEASE: Duration = Duration::from_secs(5);
 
 /// Serves until SIGINT or SIGTERM.
 ///
@@ -90,11 +86,6 @@ pub async fn serve(options: Box<ServeOptions>) -> Result<(), String> {
 
 /// Settings of a deployed stack that this command has no part for must not be passed over in silence.
 fn refuse_aws_parts(settings: &Settings) -> Result<(), String> {
-    if settings.tables.is_some() {
-        return Err("ANSWERS_TABLE and STATE_TABLE are read by the Lambda functions; this command keeps \
-                    everything under --data. Unset them."
-            .to_owned());
-    }
     match &settings.opensearch {
         Some(_) => {
             Err("OPENSEARCH_DOMAIN_ENDPOINT is not offered yet; this command searches --documents. Unset it."
@@ -106,18 +97,10 @@ fn refuse_aws_parts(settings: &Settings) -> Result<(), String> {
 
 /// The rooms as the options say, and the doors over them.
 async fn open(options: &ServeOptions, settings: Settings) -> Result<Doors, String> {
-    let sentence = |error: gateway::error::Error| error.message;
     let (model, embedder, stands_in) = models(options, &settings).await?;
     let retrieval = index(options)?;
-    let store = match options.no_store {
-        true => None,
-        false => {
-            let opened =
-                Store::embedded(Some(&options.data), Retention::default(), Arc::new(SystemClock)).await;
-            Some(Arc::new(opened.map_err(sentence)?))
-        }
-    };
-    if let (Some(store), Some(file)) = (&store, &options.answers) {
+    let kept = Kept::open(options, &settings).await?;
+    if let (Some(store), Some(file)) = (&kept.store, &options.answers) {
         load_answers(store, file).await?;
     }
     let rooms = Rooms {
@@ -125,16 +108,15 @@ async fn open(options: &ServeOptions, settings: Settings) -> Result<Doors, Strin
         embedder,
         stands_in,
         retrieval: Some(retrieval),
-        store: store.clone(),
-        single_process: true,
-        lease: LEASE,
+        store: kept.store.clone(),
+        single_process: kept.alone,
+        lease: kept.lease,
     };
     let gateway = Gateway::open(settings, rooms)?;
-    let queue = store.map(|store| {
+    if let Some(store) = &kept.store {
         tokio::spawn(sweep(store.clone()));
-        let jobs = gateway.settings.jobs_concurrency;
-        LocalQueue::start(Arc::new(gateway.clone()), jobs) as Arc<dyn Queue>
-    });
+    }
+    let queue = kept.work(&gateway);
     Ok(Doors { gateway, queue, until: None })
 }
 

@@ -4,7 +4,7 @@
 //! The machine's own store is not read: that takes milliseconds of every cold start, and an image
 //! made from nothing has none.
 
-use aws_config::{BehaviorVersion, ConfigLoader};
+use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
 use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
 use aws_smithy_runtime_api::client::http::{
@@ -17,9 +17,13 @@ use rustls_pki_types::pem::PemObject;
 use std::fmt::Display;
 use std::path::Path;
 use std::time::Duration;
+use tokio::time::timeout;
 
 /// How long a connection may take to open, name look-up and TLS included.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
+
+/// How long the search for the machine's settings may take.
+const SEARCH_LIMIT: Duration = Duration::from_secs(5);
 
 /// The pinned roots, PEM.
 const ROOTS: &[u8] = include_bytes!("aws/roots.pem");
@@ -47,6 +51,21 @@ pub fn http_client(ca_bundle: Option<&Path>) -> Result<SharedHttpClient, String>
 /// The start of a configuration from the machine's AWS settings.
 pub fn settings(http: SharedHttpClient) -> ConfigLoader {
     aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http)
+}
+
+/// The machine's AWS settings, in this Region or in their own.
+///
+/// # Errors
+/// A sentence that says what to set.
+pub async fn load(ca_bundle: Option<&Path>, region: Option<&str>) -> Result<SdkConfig, String> {
+    let mut loader = settings(http_client(ca_bundle)?);
+    if let Some(region) = region {
+        loader = loader.region(Region::new(region.to_owned()));
+    }
+    // Away from EC2 the search ends with a metadata server that never answers.
+    let config = timeout(SEARCH_LIMIT, loader.load()).await.ok().filter(|config| config.region().is_some());
+    config
+        .ok_or_else(|| "No AWS Region was found. Set REGION_ID or AWS_REGION, for example us-east-1.".into())
 }
 
 fn trusted(ca_bundle: Option<&Path>) -> Result<TrustStore, String> {

@@ -44,7 +44,10 @@ impl Worker for Arc<Gateway> {
 
 /// What a try came to.
 enum Try {
-    Ended(JobOutcome),
+    /// So it ends, whatever it is.
+    Final(JobOutcome),
+    /// A reply, of which another one may be better.
+    Reply(JobOutcome),
     /// It never began.
     Refused,
     /// The job was cancelled, or another worker has it.
@@ -61,6 +64,8 @@ async fn work(gateway: &Arc<Gateway>, caller: &Caller, id: &str, terms: Terms) -
         // Its worker may be dead. Not to come back would be to rely on its life.
         Claim::Held(left) => return Ok(Worked::Again(left)),
         Claim::Over => return Ok(Worked::Done),
+        // Its row has expired, or the queue is another gateway's: not ours to make it vanish.
+        Claim::Missing => return Err(Error::new(Kind::NotFound, "The queue named a job that is not there.")),
     };
     let worked = work_on(gateway, store, &job, terms).await;
     if worked.is_err() {
@@ -76,8 +81,12 @@ async fn work_on(gateway: &Arc<Gateway>, store: &Store, job: &Job, terms: Terms)
         tried = attempt(gateway, store, job, terms) => tried?,
         () = renew(gateway, store, job) => Try::TakenAway,
     };
-    let outcome = match tried {
-        Try::Ended(outcome) => outcome,
+    let (outcome, retry) = match tried {
+        Try::Final(outcome) => (outcome, false),
+        Try::Reply(outcome) => {
+            let retry = outcome.error.as_ref().is_some_and(|error| is_worth_retrying(error.kind));
+            (outcome, retry)
+        }
         Try::Refused => {
             release(false).await?;
             return Ok(Worked::Again(BUSY));
@@ -88,7 +97,6 @@ async fn work_on(gateway: &Arc<Gateway>, store: &Store, job: &Job, terms: Terms)
             return Ok(Worked::Again(BUSY));
         }
     };
-    let retry = outcome.error.as_ref().is_some_and(|error| is_worth_retrying(error.kind));
     let tries = tries(job);
     if retry && gateway.live.is_closed() {
         release(false).await?;
@@ -115,14 +123,14 @@ async fn attempt(gateway: &Arc<Gateway>, store: &Store, job: &Job, terms: Terms)
     for before in (1..job.attempts).rev() {
         let row = store.load_reply(&ReplyKey::new(&job.caller, &job.reply_id(before))).await?;
         if let Some(ReplyRow { end: Some(Terminal::Completed { usage, .. }), deltas, .. }) = row {
-            return Ok(Try::Ended(completed(deltas.iter().map(Delta::as_text).collect(), usage)));
+            return Ok(Try::Final(completed(deltas.iter().map(Delta::as_text).collect(), usage)));
         }
     }
     let tries = tries(job);
     if tries > TRIES || (tries > 1 && terms.last) {
         // It was claimed and never finished that often: whatever ends its workers must not go on.
         let error = Error::new(Kind::Internal, "The gateway was stopped each time it worked on this job.");
-        return Ok(Try::Ended(failed(error)));
+        return Ok(Try::Final(failed(error)));
     }
     ask(gateway, job, terms).await
 }
@@ -136,7 +144,7 @@ async fn ask(gateway: &Arc<Gateway>, job: &Job, terms: Terms) -> Result<Try, Err
         Ok(request) => request,
         Err(error) => {
             let error = Error::internal(format!("a job's request cannot be read: {}", json_place(&error)));
-            return Ok(Try::Ended(failed(error)));
+            return Ok(Try::Final(failed(error)));
         }
     };
     request.id = job.reply_id(job.attempts);
@@ -146,10 +154,10 @@ async fn ask(gateway: &Arc<Gateway>, job: &Job, terms: Terms) -> Result<Try, Err
     let reply = match gateway.answer(request).await {
         Ok(reply) => reply,
         Err(error) if matches!(error.kind, Kind::Throttled | Kind::Unavailable) => return Ok(Try::Refused),
-        Err(error) => return Ok(Try::Ended(failed(error))),
+        Err(error) => return Ok(Try::Final(failed(error))),
     };
     let whole = collect(reply.read(0)).await;
-    Ok(Try::Ended(match whole.end {
+    Ok(Try::Reply(match whole.end {
         Terminal::Completed { usage, .. } => completed(whole.text, usage),
         Terminal::Failed { error, usage } => {
             let status = if error.kind == Kind::Cancelled { JobStatus::Cancelled } else { JobStatus::Failed };

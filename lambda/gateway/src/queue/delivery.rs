@@ -15,13 +15,15 @@ use tokio::time::{Instant, sleep, sleep_until};
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Has a message's job worked off. True where the message is done with and may be deleted; else the
-/// queue delivers it again, or puts it among its dead letters.
+/// queue delivers it again soon, or puts it among its dead letters.
 pub async fn deliver(sqs: &Sqs, worker: &dyn Worker, message: &Message, until: Option<Instant>) -> bool {
     let Ok(job) = serde_json::from_str::<JobMessage>(&message.body) else {
         tracing::error!(message_id = message.id, "a message names no job");
-        show(sqs, message).await;
+        hide(sqs, message, Duration::ZERO).await;
         return false;
     };
+    // Before anything else: Lambda receives messages hidden for longer than a function may run.
+    hide(sqs, message, sqs.hidden).await;
     let work = async {
         let terms = Terms { until, last: message.received >= sqs.receives().await };
         worker.work(&job.caller, &job.id, terms).await
@@ -45,7 +47,10 @@ pub async fn deliver(sqs: &Sqs, worker: &dyn Worker, message: &Message, until: O
 pub async fn give_back(sqs: &Sqs, message: &Message) -> bool {
     match serde_json::from_str::<JobMessage>(&message.body) {
         Ok(job) => again(sqs, &job, Duration::ZERO).await,
-        Err(_) => false,
+        Err(_) => {
+            hide(sqs, message, Duration::ZERO).await;
+            false
+        }
     }
 }
 
@@ -55,24 +60,23 @@ async fn again(sqs: &Sqs, job: &JobMessage, wait: Duration) -> bool {
     sent.inspect_err(|error| tracing::warn!(job = job.id, %error, "a job was not sent again")).is_ok()
 }
 
-/// A message that nobody can work off does not wait: it is among the dead letters soon.
-async fn show(sqs: &Sqs, message: &Message) {
-    if let Err(error) = sqs.hide(&message.receipt, Duration::ZERO).await {
-        tracing::warn!(message_id = message.id, %error, "a message stays hidden");
-    }
-}
-
 /// Keeps a message hidden, for a short time each time: if this process dies, it comes again soon.
 async fn keep_hidden(sqs: &Sqs, message: &Message) -> Infallible {
     let mut lost = false;
     loop {
+        sleep(sqs.hidden / 3).await;
         let hidden = sqs.hide(&message.receipt, sqs.hidden).await;
         if let (Err(error), false) = (&hidden, lost) {
             tracing::warn!(message_id = message.id, %error, "a message is not hidden for longer");
         }
         // Said once, however long the queue is away.
         lost = hidden.is_err();
-        sleep(sqs.hidden / 3).await;
+    }
+}
+
+async fn hide(sqs: &Sqs, message: &Message, time: Duration) {
+    if let Err(error) = sqs.hide(&message.receipt, time).await {
+        tracing::warn!(message_id = message.id, %error, "how long a message is hidden was not changed");
     }
 }
 

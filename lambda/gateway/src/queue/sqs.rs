@@ -76,6 +76,11 @@ impl Sqs {
         Arc::new(Sqs { client, url: url.to_owned(), hidden: lease.mul_f32(1.5), receives: OnceCell::new() })
     }
 
+    /// Its URL.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Sends a job's message, to be delivered after `wait`, at most 15 minutes.
     ///
     /// # Errors

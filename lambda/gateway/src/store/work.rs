@@ -25,8 +25,10 @@ pub enum Claim {
     Mine(Box<Job>),
     /// Another worker has it, for so long at least.
     Held(Duration),
-    /// It has ended, or is not there.
+    /// It has ended.
     Over,
+    /// There is no such job, or not any more.
+    Missing,
 }
 
 impl Store {
@@ -54,7 +56,7 @@ impl Store {
             Applied::No(row) => return Ok(self.not_free(row.as_ref())),
         };
         match self.read_job(&row).await {
-            Ok(job) => Ok(job.map_or(Claim::Over, |job| Claim::Mine(Box::new(job)))),
+            Ok(job) => Ok(job.map_or(Claim::Missing, |job| Claim::Mine(Box::new(job)))),
             Err(error) => {
                 // Nobody works on what cannot be read: it is free again, with this try counted.
                 let attempt = item::number(&row, "attempts").and_then(|attempt| u32::try_from(attempt).ok());
@@ -65,10 +67,12 @@ impl Store {
     }
 
     fn not_free(&self, row: Option<&Item>) -> Claim {
-        let row = row.filter(|row| item::is_live(row, self.now_s()));
-        let Some(row) = row.filter(|row| status(row) == Some(JobStatus::Running)) else {
-            return Claim::Over;
+        let Some(row) = row.filter(|row| item::is_live(row, self.now_s())) else {
+            return Claim::Missing;
         };
+        if status(row) != Some(JobStatus::Running) {
+            return Claim::Over;
+        }
         let lease_until = item::number(row, "lease_until").unwrap_or_default();
         Claim::Held(Duration::from_millis(lease_until.saturating_sub(self.now_ms())))
     }

@@ -57,7 +57,7 @@ pub async fn a_job_is_its_callers_own(world: World) {
     assert_eq!(read(&world, "j").await, job);
     assert_eq!(store.job(&bob(), "j").await.unwrap(), None);
     assert_eq!(store.cancel_job(&bob(), "j").await.unwrap(), None);
-    assert_eq!(store.claim_job(&bob(), "j", LEASE).await.unwrap(), Claim::Over);
+    assert_eq!(store.claim_job(&bob(), "j", LEASE).await.unwrap(), Claim::Missing);
     assert!(!store.give_up_job(&bob(), "j", false, &outcome("x")).await.unwrap());
     assert!(!store.finish_job(&bob(), "j", 0, &outcome("x")).await.unwrap());
     assert_eq!(read(&world, "j").await, job);
@@ -91,7 +91,7 @@ pub async fn of_two_claims_one_wins(world: World) {
     assert_eq!(won.lease_until_ms, world.now() + 30_000);
     world.clock.advance(LEASE);
     assert_eq!(claimed(&world, "j").await.unwrap().attempts, 2);
-    assert_eq!(world.store.claim_job(&caller, "no such job", LEASE).await.unwrap(), Claim::Over);
+    assert_eq!(world.store.claim_job(&caller, "no such job", LEASE).await.unwrap(), Claim::Missing);
     assert_eq!(world.store.job(&caller, "no such job").await.unwrap(), None);
 }
 
@@ -233,7 +233,7 @@ pub async fn expired_jobs_and_connections_vanish_at_once(world: World) {
     world.clock.advance(Duration::from_secs(7 * 86_400));
     assert_eq!(world.store.job(&ann(), "j").await.unwrap(), None);
     assert_eq!(world.store.cancel_job(&ann(), "j").await.unwrap(), None);
-    assert_eq!(world.store.claim_job(&ann(), "j", LEASE).await.unwrap(), Claim::Over);
+    assert_eq!(world.store.claim_job(&ann(), "j", LEASE).await.unwrap(), Claim::Missing);
     assert_eq!(world.store.open_jobs().await.unwrap(), []);
     create(&world, "j").await;
 }

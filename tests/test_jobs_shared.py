@@ -1,0 +1,141 @@
+"""Several gateways of the command over one pair of tables and one queue, on a server of SQS's protocol:
+whoever takes a job in, any of them works it off, and none is lost when one of them ends."""
+
+import contextlib
+import subprocess
+import time
+
+import pytest
+from clients import Http, new_id, standin
+
+from elasticmq import Queues
+from functions import DYNAMODB
+from target import Standin, Target, until
+
+pytestmark = pytest.mark.local("the command")
+
+
+@pytest.fixture(scope="module")
+def services():
+    """Bedrock, the tables and the queues."""
+    bedrock, queues = Standin(), Queues()
+    tables = subprocess.Popen([DYNAMODB], stdout=subprocess.PIPE, text=True)
+    try:
+        yield bedrock, tables.stdout.readline().strip(), queues
+    finally:
+        queues.stop()
+        tables.kill()
+        tables.wait(10)
+        tables.stdout.close()
+        bedrock.stop()
+
+
+@pytest.fixture
+def fleet(services):
+    """Starts gateways over the same tables and a queue of this test's own."""
+    bedrock, tables, queues = services
+    queue, dead = queues.create(f"jobs-{new_id()}")
+    env = {
+        "AWS_ENDPOINT_URL_DYNAMODB": tables,
+        "AWS_ENDPOINT_URL_SQS": queues.url,
+        "ANSWERS_TABLE": "answers",
+        "STATE_TABLE": "state",
+        "JOBS_QUEUE_URL": queue,
+        "LEASE_SECONDS": "3",
+        "JOBS_CONCURRENCY": "3",
+    }
+    with contextlib.ExitStack() as stack:
+
+        def start():
+            target = Target(bedrock, env=env)
+            stack.callback(target.close)
+            return target.start()
+
+        start.env, start.left = env, lambda: queues.count(queue) + queues.count(dead)
+        yield start
+
+
+def submit(target, prompt):
+    reply = Http(target).post("/invokeModel", {"prompt": prompt})
+    assert reply.status == 200, reply.text
+    return reply.headers["location"]
+
+
+def ended(target, location, limit=60):
+    def look():
+        job = Http(target).get(location).json()
+        return job["status"] not in ("queued", "running") and job
+
+    return until(look, limit, 0.1, f"the end of {location}")
+
+
+def test_a_job_taken_in_by_one_is_seen_and_worked_off_by_all(fleet):
+    one, two = fleet(), fleet()
+    prompts = [standin("shared", tokens=8, gap_ms=20) for _ in range(20)]
+    jobs = [submit(target, prompt) for prompt, target in zip(prompts, [one, two] * 10)]
+    for job in jobs:
+        assert ended(two, job)["status"] == ended(one, job)["status"] == "completed"
+    assert all(len(one.standin.asked(prompt)) == 1 for prompt in prompts)
+    until(lambda: fleet.left() == 0, 20, 0.1, "the deletion of every message")
+
+
+def test_a_job_whose_gateway_was_killed_is_finished_by_another(fleet):
+    one = fleet()
+    prompts = [standin("killed", tokens=60, gap_ms=40) for _ in range(3)]
+    jobs = [submit(one, prompt) for prompt in prompts]
+    until(lambda: all(one.standin.asked(prompt) for prompt in prompts), 30, what="the model calls")
+    one.kill()
+    two = fleet()
+    for job, prompt in zip(jobs, prompts):
+        assert ended(two, job)["status"] == "completed"
+        assert len(two.standin.asked(prompt)) == 2
+    until(lambda: fleet.left() == 0, 20, 0.1, "the deletion of every message")
+
+
+def test_a_stop_in_order_hands_jobs_over(fleet):
+    one, two = fleet(), fleet()
+    prompts = [standin("handed over", tokens=800, gap_ms=15) for _ in range(4)]
+    jobs = [submit(one, prompt) for prompt in prompts]
+    until(lambda: all(one.standin.asked(prompt) for prompt in prompts), 30, what="the model calls")
+    assert one.stop() == 0
+    for job in jobs:
+        assert ended(two, job, 90)["status"] == "completed"
+
+
+def test_a_job_is_cancelled_through_any_gateway(fleet):
+    one, prompt = fleet(), standin("stop me", tokens=2000, gap_ms=20)
+    job = submit(one, prompt)
+    until(lambda: one.standin.asked(prompt), 30, what="the model call")
+    two, before = fleet(), len(one.standin.seen()["dropped"])
+    assert Http(two).delete(job).json()["status"] == "cancelled"
+    until(lambda: len(two.standin.seen()["dropped"]) > before, 20, what="the dropped stream")
+    time.sleep(0.5)
+    assert ended(one, job)["status"] == "cancelled"
+    assert len(one.standin.asked(prompt)) == 1
+
+
+@pytest.mark.parametrize(
+    "left_out, args, word",
+    [
+        (("ANSWERS_TABLE", "STATE_TABLE"), [], "JOBS_QUEUE_URL"),
+        (("STATE_TABLE",), [], "ANSWERS_TABLE"),
+        ((), ["--no-store"], "--no-store"),
+        (("AWS_REGION",), [], "Region"),
+    ],
+)
+def test_settings_that_do_not_go_together_stop_the_start_with_a_sentence(fleet, left_out, args, word):
+    target = Target(model="extractive", env=fleet.env | {name: "" for name in left_out}, args=args)
+    try:
+        code, said = target.once()
+        assert code == 1 and word in said and said.count("\n") == 1, said
+    finally:
+        target.close()
+
+
+def test_tables_without_a_queue_take_no_jobs(services, fleet):
+    target = Target(services[0], env=fleet.env | {"JOBS_QUEUE_URL": ""})
+    try:
+        reply = Http(target.start()).post("/invokeModel", {"prompt": "q"})
+        assert (reply.status, reply.error["code"]) == (503, "unavailable")
+    finally:
+        target.close()
