@@ -6,6 +6,10 @@
 mod asked;
 #[path = "store_faults/crashes.rs"]
 mod crashes;
+#[path = "store_faults/dead.rs"]
+mod dead;
+#[path = "support/engine.rs"]
+mod engine;
 #[path = "store_faults/retries.rs"]
 mod retries;
 #[path = "store_faults/scene.rs"]
