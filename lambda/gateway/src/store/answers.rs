@@ -116,7 +116,11 @@ impl Store {
         let ask = built(KeysAndAttributes::builder().set_keys(Some(keys)).build())?;
         let mut open = HashMap::from([(self.tables.answers.clone(), ask)]);
         let mut attempt = 0;
+        let count = |open: &HashMap<String, KeysAndAttributes>| {
+            open.values().map(|ask| ask.keys().len()).sum::<usize>()
+        };
         loop {
+            let before = count(&open);
             let reply = self.client.batch_get_item().set_request_items(Some(open)).send().await;
             let reply = reply.map_err(|error| away("find answer", &error))?;
             for row in reply.responses.into_iter().flat_map(HashMap::into_values).flatten() {
@@ -125,9 +129,11 @@ impl Store {
                 }
             }
             open = reply.unprocessed_keys.unwrap_or_default();
-            if open.is_empty() {
+            let left = count(&open);
+            if left == 0 {
                 return Ok(rows);
             }
+            attempt = if left < before { 0 } else { attempt };
             attempt = pause(attempt, "the service left reads undone").await?;
         }
     }

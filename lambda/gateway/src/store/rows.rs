@@ -81,12 +81,16 @@ impl Store {
             let mut open = HashMap::from([(table.to_owned(), batch.to_vec())]);
             let mut attempt = 0;
             loop {
+                let before = open.values().map(Vec::len).sum::<usize>();
                 let reply = self.client.batch_write_item().set_request_items(Some(open)).send().await;
                 open =
                     reply.map_err(|error| away("batch write", &error))?.unprocessed_items.unwrap_or_default();
-                if open.is_empty() {
+                let left = open.values().map(Vec::len).sum::<usize>();
+                if left == 0 {
                     break;
                 }
+                // Only a service that does nothing at all is given up on.
+                attempt = if left < before { 0 } else { attempt };
                 attempt = pause(attempt, "the service left writes undone").await?;
             }
         }

@@ -1,0 +1,59 @@
+//! The whole engine over a store, as a Lambda has it.
+#![allow(dead_code)]
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use gateway::chat::Caller;
+use gateway::config::Settings;
+use gateway::edge::Doors;
+use gateway::error::Error;
+use gateway::gateway::{Gateway, Rooms};
+use gateway::model::embedding::HashedEmbedding;
+use gateway::model::scripted::Scripted;
+use gateway::queue::Queue;
+use gateway::store::Store;
+use http::{Method, Request, Response};
+use http_body_util::BodyExt;
+use serde_json::Value;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A queue whose worker is the test.
+struct Unattended;
+
+impl Queue for Unattended {
+    fn enqueue<'a>(&'a self, _: &'a Caller, _: &'a str) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn close(&self) {}
+
+    fn closed(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+}
+
+/// The doors of one of several processes, with a model that plays this script.
+pub fn doors(store: Store, script: &str) -> Arc<Doors> {
+    let rooms = Rooms {
+        model: Arc::new(Scripted::parse(script).unwrap()),
+        embedder: Arc::new(HashedEmbedding),
+        stands_in: Some("local.scripted"),
+        retrieval: None,
+        store: Some(Arc::new(store)),
+        single_process: false,
+        lease: Duration::from_secs(60),
+    };
+    let gateway = Gateway::open(Settings::from_vars([]).unwrap(), rooms).unwrap();
+    Arc::new(Doors { gateway, queue: Some(Arc::new(Unattended)), until: None })
+}
+
+/// One request of alice's: the response, and its body.
+pub async fn http(doors: &Doors, method: Method, path: &str, body: &Value) -> (Response<()>, String) {
+    let mut request = Request::new(if body.is_null() { Bytes::new() } else { Bytes::from(body.to_string()) });
+    *request.method_mut() = method;
+    *request.uri_mut() = path.parse().unwrap();
+    let (head, body) = doors.http(request, Caller("alice".into())).await.into_parts();
+    let text = body.collect().await.unwrap().to_bytes();
+    (Response::from_parts(head, ()), String::from_utf8(text.to_vec()).unwrap())
+}
