@@ -32,7 +32,7 @@ pub fn config_of(url: &str) -> SdkConfig {
         .credentials_provider(SharedCredentialsProvider::new(Credentials::new(
             "test", "test", None, None, "test",
         )))
-        .http_client(gateway::model::bedrock::http_client())
+        .http_client(gateway::aws::http_client(None).unwrap())
         .endpoint_url(url)
         .build()
 }
