@@ -56,7 +56,6 @@ async fn an_answer_comes_whole_from_a_gateway_whose_tables_are_dead() {
             let expected = if body["prompt"] == "slow" { "word ".repeat(40) } else { "said so".to_owned() };
             assert_eq!(answer["completion"], expected.as_str(), "{fault:?} {body}");
             assert_eq!(answer["stop_reason"], "end_turn");
-            assert!(doors.gateway.store_failures() >= 2, "before the model and after it");
             // Each of at most three calls has its limit; the model takes up to four seconds.
             assert!(begun.elapsed() < Duration::from_secs(20), "{fault:?} {body}: {:?}", begun.elapsed());
         }
@@ -77,7 +76,6 @@ async fn a_store_that_dies_under_an_answer_changes_nothing_of_it() {
             (cache.as_str(), answer["completion"].as_str()),
             ("miss", Some("word ".repeat(40).as_str()))
         );
-        assert!(doors.gateway.store_failures() >= 1);
     }
 }
 

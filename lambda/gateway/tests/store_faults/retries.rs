@@ -1,6 +1,6 @@
 //! A fault that passes is not seen; one that stays is told within the time limit of a call.
 
-use crate::scene::{LEASE, NOW, ann, asked, completed, finish, flush, job, key, learned};
+use crate::scene::{LEASE, NOW, ann, asked, begin, claimed, completed, finish, flush, job, key, learned};
 use crate::wire::{Fault, Wire};
 use futures_util::future::BoxFuture;
 use gateway::error::{Error, Kind};
@@ -19,12 +19,10 @@ const ASKS: [(&str, Ask); 9] = [
     }),
     ("Query", |store| Box::pin(async { Ok(store.turns(&ann(), "c", usize::MAX).await?.len() == 1) })),
     ("Scan", |store| Box::pin(async { Ok(store.open_jobs().await?.len() == 1) })),
-    ("PutItem", |store| {
-        Box::pin(async { Ok(store.begin_reply(&key("new"), "f", LEASE).await? == Begun::New) })
-    }),
+    ("PutItem", |store| Box::pin(async { Ok(store.begin_reply(&key("new"), begin()).await? == Begun::New) })),
     ("UpdateItem", |store| {
         Box::pin(async {
-            Ok(store.claim_job(&ann(), "j", LEASE).await?.is_some_and(|job| job.attempts == 1))
+            Ok(claimed(store.claim_job(&ann(), "j", LEASE).await?).is_some_and(|job| job.attempts == 1))
         })
     }),
     ("DeleteItem", |store| Box::pin(async { store.delete_connection("gone").await.map(|()| true) })),
@@ -133,7 +131,7 @@ async fn a_transaction_that_finds_no_room_is_tried_again() {
 async fn a_claim_that_meets_a_transaction_is_tried_again() {
     let (wire, store) = world().await;
     wire.fault(Fault::Refused(400, "TransactionConflictException"), Some("UpdateItem"), 3);
-    assert!(store.claim_job(&ann(), "j", LEASE).await.unwrap().is_some());
+    assert!(claimed(store.claim_job(&ann(), "j", LEASE).await.unwrap()).is_some());
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@ use gateway::chat::{
 };
 use gateway::error::Error;
 use gateway::store::{
-    AnswerKeys, Finish, Finished, Flush, Job, JobStatus, ReplyKey, Store, StoredAnswer, Turn,
+    AnswerKeys, Begin, Claim, Finish, Finished, Flush, Job, JobStatus, ReplyKey, Store, StoredAnswer, Turn,
 };
 use serde_json::json;
 use std::time::Duration;
@@ -109,6 +109,19 @@ pub async fn finish(
     store.finish(finish).await
 }
 
+/// How every reply of the scene begins.
+pub fn begin() -> Begin<'static> {
+    Begin { fingerprint: "f", delivery: None, lease: LEASE }
+}
+
+/// The job, where it was free.
+pub fn claimed(claim: Claim) -> Option<Job> {
+    match claim {
+        Claim::Mine(job) => Some(*job),
+        _ => None,
+    }
+}
+
 pub fn job(store: &Store, id: &str, prompt: &str) -> Job {
     Job {
         id: id.into(),
@@ -123,6 +136,7 @@ pub fn job(store: &Store, id: &str, prompt: &str) -> Job {
         usage: None,
         created_at_ms: store.now_ms(),
         completed_at_ms: None,
+        requeued_at_ms: None,
     }
 }
 
