@@ -17,7 +17,7 @@ use futures_util::future::BoxFuture;
 use gateway::chat::Caller;
 use gateway::edge::Doors;
 use gateway::edge::socket::{Gone, Outlet, Session};
-use gateway::queue::Worker;
+use gateway::queue::{Terms, Worker};
 use gateway::store::StoppedClock;
 use http::Method;
 use serde_json::{Value, json};
@@ -163,7 +163,7 @@ impl Desk {
         let (alice, store) = (Caller("alice".into()), self.doors.gateway.store().unwrap());
         store.put_connection("conn", &alice).await.unwrap();
         let caller = store.connection("conn").await.unwrap().unwrap();
-        let session = Session::new(self.doors.clone(), caller, Arc::new(Deaf));
+        let session = Session::new(self.doors.clone(), caller, Arc::new(Deaf)).delivered("conn", "message");
         let text = json!({"action": "sendmessage", "prompt": question}).to_string();
         session.text(&text).await.unwrap().await;
         store.delete_connection("conn").await.unwrap();
@@ -175,7 +175,7 @@ impl Desk {
         let taken: Value = serde_json::from_str(&text).unwrap();
         let id = taken["SendMessageResponse"]["SendMessageResult"]["MessageId"].as_str().unwrap();
         let gateway = self.doors.gateway.clone();
-        gateway.work(&Caller("alice".into()), id).await.unwrap();
+        gateway.work(&Caller("alice".into()), id, Terms::default()).await.unwrap();
         let (_, job) = http(&self.doors, Method::GET, &format!("/jobs/{id}"), &Value::Null).await;
         assert!(job.contains("\"completed\""), "{job}");
     }

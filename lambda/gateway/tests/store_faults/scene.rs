@@ -5,7 +5,8 @@ use gateway::chat::{
 };
 use gateway::error::Error;
 use gateway::store::{
-    AnswerKeys, Finish, Finished, Flush, Job, JobStatus, ReplyKey, Store, StoredAnswer, Turn,
+    AnswerKeys, Begin, Begun, Claim, Finish, Finished, Flush, Job, JobStatus, ReplyKey, Store, StoredAnswer,
+    Turn,
 };
 use serde_json::json;
 use std::time::Duration;
@@ -86,6 +87,18 @@ pub async fn flush(store: &Store, id: &str, first_seq: u64, text: &str) -> Resul
     store.flush_reply(flush).await
 }
 
+pub async fn begin(store: &Store, id: &str) -> Result<Begun, Error> {
+    store.begin_reply(&key(id), Begin { fingerprint: "f", delivery: None, lease: LEASE }).await
+}
+
+/// The job, where the claim was the one that got it.
+pub async fn claim(store: &Store, id: &str) -> Result<Option<Job>, Error> {
+    Ok(match store.claim_job(&ann(), id, LEASE).await? {
+        Claim::Mine(job) => Some(*job),
+        Claim::Held(_) | Claim::Over => None,
+    })
+}
+
 /// Ends a reply of which `flushed` deltas are kept: with its last words, its turn, what is learned.
 pub async fn finish(
     store: &Store,
@@ -123,6 +136,7 @@ pub fn job(store: &Store, id: &str, prompt: &str) -> Job {
         usage: None,
         created_at_ms: store.now_ms(),
         completed_at_ms: None,
+        requeued_at_ms: None,
     }
 }
 
