@@ -162,9 +162,45 @@ pub(super) struct Piece {
     /// The same in every piece.
     pub started: Option<Started>,
     /// The deltas from the row's `first_seq` on.
+    #[serde(with = "brief")]
     pub deltas: Vec<Delta>,
     /// The terminal, in `end`.
     pub end: Option<End>,
+}
+
+/// Deltas of text as bare strings: half a second's are about a kilobyte, the unit that writes are paid in,
+/// of which their own form would be two thirds.
+mod brief {
+    use super::{Delta, Deserialize, Serialize};
+    use serde::{Deserializer, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Brief<'a> {
+        Text(std::borrow::Cow<'a, str>),
+        Other(std::borrow::Cow<'a, Delta>),
+    }
+
+    pub fn serialize<S: Serializer>(deltas: &[Delta], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(deltas.iter().map(|delta| match delta {
+            Delta::Text { text } => Brief::Text(text.into()),
+            other => Brief::Other(std::borrow::Cow::Borrowed(other)),
+        }))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Delta>, D::Error> {
+        let deltas = Vec::<Brief<'static>>::deserialize(deserializer)?;
+        Ok(deltas.into_iter().map(Brief::into_delta).collect())
+    }
+
+    impl Brief<'_> {
+        fn into_delta(self) -> Delta {
+            match self {
+                Brief::Text(text) => Delta::text(text),
+                Brief::Other(delta) => delta.into_owned(),
+            }
+        }
+    }
 }
 
 /// A terminal event. [`Terminal`] itself has no wire form, because doors have many.
@@ -248,6 +284,23 @@ mod tests {
         }
         assert_eq!(question_pk("learned# is a word").as_deref(), None);
         assert_eq!(question_pk("why?").as_deref(), Some("why?"));
+    }
+
+    #[test]
+    fn deltas_of_every_kind_come_back_from_a_piece_and_from_their_own_form() {
+        let deltas = vec![
+            Delta::text("so "),
+            Delta::text(""),
+            Delta::Reasoning { text: "why".into(), signature: Some("s".into()), redacted: None },
+            Delta::ToolUse { id: "i".into(), name: "n".into() },
+            Delta::ToolInput { json: "{".into() },
+        ];
+        let piece = Piece { started: None, deltas: deltas.clone(), end: None };
+        let kept = serde_json::to_value(&piece).unwrap();
+        assert_eq!(kept["deltas"][0], "so ");
+        assert_eq!(serde_json::from_value::<Piece>(kept).unwrap().deltas, deltas);
+        let own = serde_json::json!({"deltas": deltas});
+        assert_eq!(serde_json::from_value::<Piece>(own).unwrap().deltas, deltas);
     }
 
     #[test]

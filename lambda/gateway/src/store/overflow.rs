@@ -1,7 +1,8 @@
 //! Values that may be larger than the 400 KB of a row.
 //!
 //! Small text stays readable in its attribute; larger text is deflated; what is still too large goes
-//! into part rows, written before the row that names them. Parts that nothing names expire.
+//! into part rows, written before the row that names them. Parts that nothing names expire, but for
+//! those of a curated answer: as it has no end, what it had before it was replaced stays.
 
 use super::item::{self, Item};
 use super::{Store, built, unavailable};

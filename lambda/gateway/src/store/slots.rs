@@ -47,6 +47,10 @@ impl Store {
         let mut attempt = 0;
         loop {
             let Err(taken) = self.add(&slot, most, time).await? else { return Ok(Some(slot)) };
+            // A write whose answer was lost is sent again by the SDK and then meets itself.
+            if taken.contains(&slot.entry) {
+                return Ok(Some(slot));
+            }
             let dead: Vec<String> = taken.into_iter().filter(|entry| self.is_over(entry)).collect();
             if dead.is_empty() {
                 return Ok(None);

@@ -1,6 +1,6 @@
 //! What goes to the service: which reads are strongly consistent, and how many requests there are.
 
-use crate::scene::{LEASE, NOW, ann, asked, begin, finish, flush, hex, job, key, noise};
+use crate::scene::{LEASE, NOW, ann, asked, begin, claim, finish, flush, hex, job, key, noise};
 use crate::wire::Wire;
 use gateway::store::{AnswerKeys, StoppedClock, Store};
 use std::sync::Arc;
@@ -65,7 +65,7 @@ async fn what_the_caller_has_just_done_is_read_consistently_and_answers_are_not(
 #[tokio::test]
 async fn each_step_is_one_request() {
     let (wire, store, clock) = world().await;
-    store.begin_reply(&key("r"), begin()).await.unwrap();
+    begin(&store, "r").await.unwrap();
     assert_eq!(said(&wire), ["PutItem"]);
     flush(&store, "r", 1, "so ").await.unwrap();
     assert_eq!(said(&wire), ["PutItem"]);
@@ -74,7 +74,7 @@ async fn each_step_is_one_request() {
     store.find_answer(&asked("r")).await.unwrap();
     assert_eq!(said(&wire), ["BatchGetItem"]);
     store.create_job(&job(&store, "j", "why?"), None).await.unwrap();
-    store.claim_job(&ann(), "j", LEASE).await.unwrap();
+    claim(&store, "j").await.unwrap();
     assert_eq!(said(&wire), ["TransactWriteItems", "UpdateItem"]);
     clock.advance(LEASE);
     assert!(store.delete_chat(&ann(), "c").await.unwrap());

@@ -4,7 +4,7 @@
 //! it, the service having done what was asked and nobody having heard. A store of another process then
 //! looks at what is there.
 
-use crate::scene::{LEASE, NOW, ann, asked, begin, completed, finish, flush, job, key, learned, noise, turn};
+use crate::scene::{NOW, ann, asked, begin, claim, completed, finish, flush, job, key, learned, noise, turn};
 use crate::wire::{Fault, Wire};
 use gateway::chat::Delta;
 use gateway::error::Error;
@@ -27,8 +27,8 @@ async fn play(store: &Store, large: &str, promised: &mut Promised) -> Result<(),
     store.put_connection("conn", &ann()).await?;
     store.create_job(&job(store, "j", large), Some(("k", "h"))).await?;
     promised.created = true;
-    store.claim_job(&ann(), "j", LEASE).await?;
-    store.begin_reply(&key("j"), begin()).await?;
+    claim(store, "j").await?;
+    begin(store, "j").await?;
     flush(store, "j", 1, "It is ").await?;
     flush(store, "j", 2, large).await?;
     finish(store, "j", 2, " so.", &format!("It is {large} so.")).await?;

@@ -1,9 +1,11 @@
 //! A store that is down never fails an answer.
 
 use crate::engine::{doors, http};
-use crate::scene::NOW;
+use crate::scene::{NOW, ann};
 use crate::wire::{Fault, Wire};
+use gateway::chat::Request;
 use gateway::edge::Doors;
+use gateway::reply::collect;
 use gateway::store::StoppedClock;
 use http::Method;
 use serde_json::{Value, json};
@@ -59,6 +61,19 @@ async fn an_answer_comes_whole_from_a_gateway_whose_tables_are_dead() {
             // Each of at most three calls has its limit; the model takes up to four seconds.
             assert!(begun.elapsed() < Duration::from_secs(20), "{fault:?} {body}: {:?}", begun.elapsed());
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_counts_how_often_it_went_without_the_store() {
+    for fault in DEAD {
+        let (wire, doors) = world().await;
+        wire.fault(fault, None, usize::MAX);
+        let reply = doors.gateway.answer(Request::new(ann(), "test", "quick")).await.unwrap();
+        collect(reply.read(0)).await;
+        let (failures, first) = reply.lacks.store_failures();
+        assert_eq!(failures, 2, "before the model and after it: {fault:?}");
+        assert!(first.is_some_and(|first| first.contains("find answer")));
     }
 }
 

@@ -1,10 +1,10 @@
 //! A fault that passes is not seen; one that stays is told within the time limit of a call.
 
-use crate::scene::{LEASE, NOW, ann, asked, begin, claimed, completed, finish, flush, job, key, learned};
+use crate::scene::{LEASE, NOW, ann, asked, begin, claim, completed, finish, flush, job, key, learned};
 use crate::wire::{Fault, Wire};
 use futures_util::future::BoxFuture;
 use gateway::error::{Error, Kind};
-use gateway::store::{Begun, Created, CuratedRow, Finished, StoppedClock, Store};
+use gateway::store::{Begun, Created, CuratedRow, Finished, Holder, StoppedClock, Store};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -12,18 +12,19 @@ use tokio::time::Instant;
 type Ask = fn(&Store) -> BoxFuture<'_, Result<bool, Error>>;
 
 /// Each says whether what it gave is right.
-const ASKS: [(&str, Ask); 9] = [
+const ASKS: [(&str, Ask); 10] = [
     ("GetItem", |store| Box::pin(async { Ok(store.connection("c").await? == Some(ann())) })),
     ("BatchGetItem", |store| {
         Box::pin(async { Ok(store.find_answer(&asked("r0")).await? == Some(learned("whole"))) })
     }),
     ("Query", |store| Box::pin(async { Ok(store.turns(&ann(), "c", usize::MAX).await?.len() == 1) })),
     ("Scan", |store| Box::pin(async { Ok(store.open_jobs().await?.len() == 1) })),
-    ("PutItem", |store| Box::pin(async { Ok(store.begin_reply(&key("new"), begin()).await? == Begun::New) })),
+    ("PutItem", |store| Box::pin(async { Ok(begin(store, "new").await? == Begun::New) })),
     ("UpdateItem", |store| {
-        Box::pin(async {
-            Ok(claimed(store.claim_job(&ann(), "j", LEASE).await?).is_some_and(|job| job.attempts == 1))
-        })
+        Box::pin(async { Ok(claim(store, "j").await?.is_some_and(|job| job.attempts == 1)) })
+    }),
+    ("UpdateItem", |store| {
+        Box::pin(async { Ok(store.take_slot(Holder::Caller(&ann()), "m", 1, LEASE).await?.is_some()) })
     }),
     ("DeleteItem", |store| Box::pin(async { store.delete_connection("gone").await.map(|()| true) })),
     ("BatchWriteItem", |store| {
@@ -131,7 +132,7 @@ async fn a_transaction_that_finds_no_room_is_tried_again() {
 async fn a_claim_that_meets_a_transaction_is_tried_again() {
     let (wire, store) = world().await;
     wire.fault(Fault::Refused(400, "TransactionConflictException"), Some("UpdateItem"), 3);
-    assert!(claimed(store.claim_job(&ann(), "j", LEASE).await.unwrap()).is_some());
+    assert!(claim(&store, "j").await.unwrap().is_some());
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,8 @@ use gateway::chat::{
 };
 use gateway::error::Error;
 use gateway::store::{
-    AnswerKeys, Begin, Claim, Finish, Finished, Flush, Job, JobStatus, ReplyKey, Store, StoredAnswer, Turn,
+    AnswerKeys, Begin, Begun, Claim, Finish, Finished, Flush, Job, JobStatus, ReplyKey, Store, StoredAnswer,
+    Turn,
 };
 use serde_json::json;
 use std::time::Duration;
@@ -86,6 +87,18 @@ pub async fn flush(store: &Store, id: &str, first_seq: u64, text: &str) -> Resul
     store.flush_reply(flush).await
 }
 
+pub async fn begin(store: &Store, id: &str) -> Result<Begun, Error> {
+    store.begin_reply(&key(id), Begin { fingerprint: "f", delivery: None, lease: LEASE }).await
+}
+
+/// The job, where the claim was the one that got it.
+pub async fn claim(store: &Store, id: &str) -> Result<Option<Job>, Error> {
+    Ok(match store.claim_job(&ann(), id, LEASE).await? {
+        Claim::Mine(job) => Some(*job),
+        Claim::Held(_) | Claim::Over | Claim::Missing => None,
+    })
+}
+
 /// Ends a reply of which `flushed` deltas are kept: with its last words, its turn, what is learned.
 pub async fn finish(
     store: &Store,
@@ -107,19 +120,6 @@ pub async fn finish(
         learned: Some((&hex, &learned)),
     };
     store.finish(finish).await
-}
-
-/// How every reply of the scene begins.
-pub fn begin() -> Begin<'static> {
-    Begin { fingerprint: "f", delivery: None, lease: LEASE }
-}
-
-/// The job, where it was free.
-pub fn claimed(claim: Claim) -> Option<Job> {
-    match claim {
-        Claim::Mine(job) => Some(*job),
-        _ => None,
-    }
 }
 
 pub fn job(store: &Store, id: &str, prompt: &str) -> Job {

@@ -2,7 +2,7 @@
 //!
 //! The engine holds most of AWS's limits by itself; the wire holds all of them over each request.
 
-use crate::scene::{LEASE, NOW, ann, asked, claimed, completed, finish, flush, job, key, learned, noise};
+use crate::scene::{NOW, ann, asked, claim, completed, finish, flush, job, key, learned, noise};
 use crate::wire::{Wire, limits};
 use gateway::chat::Delta;
 use gateway::store::{CuratedRow, Finished, JobOutcome, JobStatus, StoppedClock, Store};
@@ -30,7 +30,7 @@ async fn check(text: &str) {
     assert!(store.load_reply(&key("f")).await.unwrap().unwrap().deltas[0].as_text() == text);
 
     store.create_job(&job(&store, "j", text), Some(("k", "h"))).await.unwrap();
-    let claimed = claimed(store.claim_job(&ann(), "j", LEASE).await.unwrap()).unwrap();
+    let claimed = claim(&store, "j").await.unwrap().unwrap();
     assert!(claimed.request["prompt"] == text);
     let outcome =
         JobOutcome { status: JobStatus::Completed, completion: Some(text.into()), error: None, usage: None };
