@@ -63,7 +63,8 @@ pub async fn load(ca_bundle: Option<&Path>, region: Option<&str>) -> Result<SdkC
         loader = loader.region(Region::new(region.to_owned()));
     }
     // Away from EC2 the search ends with a metadata server that never answers.
-    let config = timeout(SEARCH_LIMIT, loader.load()).await.ok().filter(|config| config.region().is_some());
+    let config = timeout(SEARCH_LIMIT, loader.load()).await.ok();
+    let config = config.filter(|config| config.region().is_some_and(|region| !region.as_ref().is_empty()));
     config
         .ok_or_else(|| "No AWS Region was found. Set REGION_ID or AWS_REGION, for example us-east-1.".into())
 }

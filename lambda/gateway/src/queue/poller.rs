@@ -38,6 +38,7 @@ impl Poller {
 
     async fn poll(self: Arc<Poller>, concurrency: usize) {
         let slots = Arc::new(Semaphore::new(concurrency));
+        let mut away = false;
         loop {
             // No message is received that would have to wait here.
             let Ok(first) = slots.clone().acquire_owned().await else { return };
@@ -47,19 +48,21 @@ impl Poller {
                 received = self.sqs.receive(free.len()) => received,
                 () = self.closing.cancelled() => return,
             };
+            // Said once, however long the queue is away.
+            if let (Err(error), false) = (&received, away) {
+                tracing::warn!(%error, "no jobs are received");
+            }
+            away = received.is_err();
             match received {
                 Ok(messages) => {
                     for (message, slot) in messages.into_iter().zip(free) {
                         self.tasks.spawn(self.clone().work(message, slot));
                     }
                 }
-                Err(error) => {
-                    tracing::warn!(%error, "no jobs were received");
-                    tokio::select! {
-                        () = sleep(PAUSE) => {}
-                        () = self.closing.cancelled() => return,
-                    }
-                }
+                Err(_) => tokio::select! {
+                    () = sleep(PAUSE) => {}
+                    () = self.closing.cancelled() => return,
+                },
             }
         }
     }
