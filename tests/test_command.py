@@ -108,7 +108,7 @@ def test_an_empty_setting_is_an_unset_one(own):
         ({"args": ["--documents", "/no/such/place"]}, "--documents"),
         ({"args": ["--answers", "/no/such/file"]}, "--answers"),
         ({"answers": "[{]"}, "--answers"),
-        ({"answers": '[{"answer": "without a question"}]'}, "answer 1"),
+        ({"answers": '[{"answer": "without a question"}]'}, "row 1"),
     ],
 )
 def test_a_wrong_value_exits_1_with_a_sentence(stopped, options, word):

@@ -3,8 +3,11 @@
 mod guard;
 mod kept;
 mod options;
+mod rows;
 mod serve;
 mod server;
+mod signals;
+mod upload;
 mod websocket;
 
 use clap::Parser;
@@ -13,21 +16,27 @@ use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let Command::Serve(options) = cli.command();
+    let command = Cli::parse().command();
     // One process serves thousands of connections; the usual soft limit of 1,024 files would end that.
     let _as_many_as_allowed = rlimit::increase_nofile_limit(u64::MAX);
     let runtime = tokio::runtime::Builder::new_multi_thread().max_blocking_threads(32).enable_all().build();
     let done = match runtime {
-        Ok(runtime) => runtime.block_on(serve::serve(options)),
+        Ok(runtime) => runtime.block_on(run(command)),
         Err(error) => Err(format!("The runtime cannot start: {error}.")),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(sentence) => {
             say(&sentence);
             ExitCode::FAILURE
         }
+    }
+}
+
+async fn run(command: Command) -> Result<ExitCode, String> {
+    match command {
+        Command::Serve(options) => serve::serve(options).await.map(|()| ExitCode::SUCCESS),
+        Command::Upload(options) => upload::upload(*options).await,
     }
 }
 

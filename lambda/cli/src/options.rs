@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::upload::{HELP, UploadOptions};
 use clap::{Args, Parser, Subcommand};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -21,6 +22,9 @@ pub enum Command {
     /// Serve every door on one port. The default.
     #[command(after_help = "Example:\n  llm-gateway serve --model bedrock --api-key alice=SECRET")]
     Serve(Box<ServeOptions>),
+    /// Upload curated answers into DynamoDB, or into this machine's store.
+    #[command(after_help = HELP)]
+    Upload(Box<UploadOptions>),
 }
 
 impl Cli {
@@ -98,7 +102,9 @@ mod tests {
 
     #[test]
     fn the_command_without_a_word_serves() {
-        let Command::Serve(options) = Cli::parse_from(["llm-gateway", "--port", "0"]).command();
+        let Command::Serve(options) = Cli::parse_from(["llm-gateway", "--port", "0"]).command() else {
+            panic!("it does something else");
+        };
         assert_eq!((options.port, options.model), (0, ModelOption::Extractive));
     }
 

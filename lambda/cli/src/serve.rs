@@ -5,6 +5,7 @@ use crate::kept::Kept;
 use crate::options::{ModelOption, ServeOptions};
 use crate::say;
 use crate::server::{CONNECTIONS, Server};
+use crate::signals::signals;
 use gateway::aws;
 use gateway::config::Settings;
 use gateway::edge::Doors;
@@ -159,31 +160,11 @@ fn index(options: &ServeOptions) -> Result<Arc<LocalIndex>, String> {
     Ok(index)
 }
 
-/// Loads curated answers: a JSON list, or one JSON object a line.
+/// Loads curated answers, all of them or none.
 async fn load_answers(store: &Store, file: &Path) -> Result<(), String> {
-    let name = file.display();
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| format!("--answers {name} cannot be read: {error}."))?;
-    let values: Vec<serde_json::Value> = match text.trim_start().starts_with('[') {
-        true => serde_json::from_str(&text)
-            .map_err(|error| format!("--answers {name} is no JSON list: {error}."))?,
-        false => {
-            let lines = text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty());
-            let values = lines.map(|(line, number)| {
-                serde_json::from_str(line)
-                    .map_err(|error| format!("--answers {name}, line {number}: {error}."))
-            });
-            values.collect::<Result<_, _>>()?
-        }
-    };
-    let rows = values.iter().zip(1..).map(|(value, number)| {
-        let wrong =
-            |error: gateway::error::Error| format!("--answers {name}, answer {number}: {}", error.message);
-        gateway::store::parse_curated_row(value).map_err(wrong)
-    });
-    let rows: Vec<_> = rows.collect::<Result<_, _>>()?;
+    let rows = crate::rows::all(file).map_err(|why| format!("--answers {why}"))?;
     store.put_curated(&rows).await.map_err(|error| error.message)?;
-    say(&format!("{} curated answers loaded from {name}", rows.len()));
+    say(&format!("{} curated answers loaded from {}", rows.len(), file.display()));
     Ok(())
 }
 
@@ -220,17 +201,4 @@ fn greet(address: &str, key: Option<&String>, gateway: &Gateway) {
     say(&format!("  curl -s{header} http://{address}/{shown} -d '{{\"prompt\":\"{question}\"}}'"));
     let message = format!("{{\"action\":\"sendmessage\",\"prompt\":\"{question}\"}}");
     say(&format!("  npx -y wscat@6.1.0{header} -c ws://{address} -x '{message}' -w 2"));
-}
-
-/// Ready at the first SIGINT or SIGTERM from now on.
-fn signals() -> Result<impl Future<Output = ()>, String> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
 }

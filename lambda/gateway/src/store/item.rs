@@ -28,7 +28,7 @@
 //! | `conn#`id | `conn` | `caller` |
 //! | | `running` | `running`: a string set, one `until ms#name` a place taken |
 //! | `running#H(caller)` | `running` | the same |
-//! | `part#`UUID | number | `bytes` |
+//! | `part#`UUID, or digest of what never expires | number | `bytes` |
 
 use crate::chat::{Caller, Delta, Started, StopReason, Terminal, Usage};
 use crate::digest::Lengths;

@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 mod answers;
+mod bulk;
 mod chats;
 mod connections;
 mod curated;
@@ -34,6 +35,7 @@ mod tables;
 mod work;
 
 pub use answers::{AnswerKeys, StoredAnswer};
+pub use bulk::Bulk;
 pub use chats::{ChatSummary, Turn};
 pub use curated::{CuratedRow, parse_curated_row};
 pub use finish::{Finish, Finished};

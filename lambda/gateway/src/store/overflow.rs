@@ -6,6 +6,7 @@
 
 use super::item::{self, Item};
 use super::{Store, built, unavailable};
+use crate::digest::Lengths;
 use crate::error::{Error, json_place};
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
@@ -49,8 +50,7 @@ impl Store {
         if text.len() <= room {
             return Ok(vec![(name.to_owned(), AttributeValue::S(text))]);
         }
-        let bytes =
-            aside(move || read_all(DeflateEncoder::new(text.as_bytes(), Compression::fast()))).await?;
+        let bytes = aside(move || deflated(&text)).await?;
         if bytes.len() <= room {
             return Ok(vec![(format!("{name}_z"), AttributeValue::B(Blob::new(bytes)))]);
         }
@@ -97,7 +97,12 @@ impl Store {
     }
 
     async fn write_parts(&self, bytes: &[u8], expires_at: Option<u64>) -> Result<(String, u64), Error> {
-        let id = crate::chat::new_id();
+        // What never expires is written again and again, by every upload of the same file: parts
+        // named by what they hold take their own place.
+        let id = match expires_at {
+            Some(_) => crate::chat::new_id(),
+            None => Lengths::new("part").part(bytes).hex(),
+        };
         let mut writes = Vec::new();
         for (number, part) in (0..).zip(bytes.chunks(PART)) {
             let mut row = part_key(&id, number);
@@ -127,6 +132,15 @@ fn part_key(id: &str, number: u64) -> Item {
 
 fn unreadable(name: &str, why: impl std::fmt::Display) -> Error {
     unavailable(format!("a stored value ({name}) cannot be read: {why}"))
+}
+
+/// Whether one row can hold `text` in `room` bytes.
+pub(super) fn fits(text: &str, room: usize) -> bool {
+    text.len() <= room || deflated(text).is_ok_and(|bytes| bytes.len() <= room)
+}
+
+fn deflated(text: &str) -> std::io::Result<Vec<u8>> {
+    read_all(DeflateEncoder::new(text.as_bytes(), Compression::fast()))
 }
 
 fn read_all(mut from: impl Read) -> std::io::Result<Vec<u8>> {

@@ -42,7 +42,7 @@ async fn check(world: &World, keys: &AnswerKeys, expected: Option<&str>) {
 
 pub async fn a_curated_answer_is_found_exactly_and_folded(world: World) {
     let mut rows = vec![row("What is a goat?", "exact"), row("what is a GOAT?", "other case")];
-    rows[0].extra.insert("by".into(), "ann".into());
+    rows[0].extra = r#"{"by":"ann"}"#.into();
     world.store.put_curated(&rows).await.unwrap();
     check(&world, &asked("What is a goat?"), Some("exact")).await;
     check(&world, &asked("  what IS\na goat? "), Some("other case")).await;
@@ -107,7 +107,7 @@ pub async fn of_two_uploaded_rows_with_one_key_the_last_stays(world: World) {
 pub async fn large_answers_are_found_whole(world: World) {
     for (question, answer) in [("deflated?", "long ".repeat(200_000)), ("in parts?", noise(900_000))] {
         let mut large = row(question, &answer);
-        large.extra.insert("note".into(), answer.clone().into());
+        large.extra = serde_json::json!({"note": answer}).to_string();
         world.store.put_curated(&[large]).await.unwrap();
         check(&world, &asked(question), Some(&answer)).await;
     }

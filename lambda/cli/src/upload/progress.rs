@@ -1,0 +1,59 @@
+//! What a terminal shows while an upload runs; nothing where standard error is no terminal.
+
+use crate::say;
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use std::fmt::Write;
+use std::time::Duration;
+
+/// Bytes while the file is checked, rows while they are written.
+const CHECKING: &str = "checking  {wide_bar} {percent:>3}%  {bytes_per_sec}, {eta} left";
+const WRITING: &str = "uploading {wide_bar} {human_pos}/{human_len} rows, {rate} rows/s, {eta} left";
+
+/// A bar that grows.
+pub struct Bar(ProgressBar);
+
+impl Bar {
+    /// Over the bytes of a file.
+    pub fn checking(bytes: u64) -> Bar {
+        Bar::over(bytes, CHECKING)
+    }
+
+    /// Over the rows of a file.
+    pub fn writing(rows: u64) -> Bar {
+        Bar::over(rows, WRITING)
+    }
+
+    fn over(length: u64, template: &str) -> Bar {
+        let bar = ProgressBar::new(length);
+        // The templates are ours; a broken one shows the plain bar.
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let rate = |state: &ProgressState, to: &mut dyn Write| {
+            let _shown = write!(to, "{:.0}", state.per_sec());
+        };
+        bar.set_style(style.with_key("rate", rate).progress_chars("=> "));
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Bar(bar)
+    }
+
+    /// Where it stands.
+    pub fn at(&self, position: u64) {
+        self.0.set_position(position);
+    }
+
+    /// It goes on from here: what was done before tells nothing of the rate.
+    pub fn from(&self, position: u64) {
+        self.0.set_position(position);
+        self.0.reset_eta();
+    }
+
+    /// A line above the bar.
+    pub fn say(&self, line: &str) {
+        self.0.suspend(|| say(line));
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}

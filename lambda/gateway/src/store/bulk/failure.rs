@@ -1,0 +1,137 @@
+//! What stopped an upload, in sentences for the person who runs it.
+//!
+//! These name the table and its region, which no answer of a door does: whoever reads them named
+//! both on the command line.
+
+use super::Shared;
+use crate::error::{Error, Kind};
+use crate::store::causes;
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use std::time::Duration;
+
+const KEY: &str = "Its key must be the partition key `pk`, a string, without a sort key.";
+
+/// Refusals that pass by themselves.
+const THROTTLED: [&str; 4] = [
+    "ProvisionedThroughputExceededException",
+    "ThrottlingException",
+    "RequestLimitExceeded",
+    "LimitExceededException",
+];
+
+/// Refusals of whoever asks.
+const CREDENTIALS: [&str; 7] = [
+    "UnrecognizedClientException",
+    "InvalidSignatureException",
+    "ExpiredTokenException",
+    "InvalidClientTokenId",
+    "MissingAuthenticationTokenException",
+    "IncompleteSignatureException",
+    "NotAuthorizedException",
+];
+
+/// Ok where it is worth trying again: what to say should that be in vain.
+pub(super) fn again_or_not<E>(shared: &Shared, error: &SdkError<E, HttpResponse>) -> Result<Error, Error>
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    match passes(error) {
+        true if error.code().is_some_and(|code| THROTTLED.contains(&code)) => {
+            Ok(throttled(&shared.table, error.message(), shared.patience))
+        }
+        true => Ok(sentence(&shared.client, &shared.table, "BatchWriteItem", error)),
+        false => Err(sentence(&shared.client, &shared.table, "BatchWriteItem", error)),
+    }
+}
+
+/// Throttling, the service's own faults, and whatever lies between it and us.
+pub(super) fn passes<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+    match error {
+        SdkError::ConstructionFailure(_) => false,
+        SdkError::TimeoutError(_) | SdkError::ResponseError(_) => true,
+        SdkError::DispatchFailure(failure) => failure.is_io() || failure.is_timeout(),
+        _ => {
+            let server_side = error.raw_response().is_some_and(|raw| raw.status().as_u16() >= 500);
+            server_side || error.code().is_some_and(|code| THROTTLED.contains(&code))
+        }
+    }
+}
+
+/// The table takes nothing.
+pub(super) fn throttled(table: &str, said: Option<&str>, patience: Duration) -> Error {
+    let said = said.map(|said| format!(" DynamoDB says: {said}")).unwrap_or_default();
+    let seconds = patience.as_secs();
+    unavailable(format!(
+        "Table {table} has taken no row for {seconds} s, because it is throttled. Raise its write capacity, \
+         or wait.{said}"
+    ))
+}
+
+/// Part rows go to the state table; its name is not among the refusal's words.
+pub(super) fn of_parts(state: &str, error: Error) -> Error {
+    let detail = error.detail.clone().unwrap_or_default();
+    unavailable(format!(
+        "A large row could not be written to the state table {state} (--state-table). {} {detail}",
+        error.message
+    ))
+}
+
+/// A refusal in a sentence that says what to do.
+pub(super) fn sentence<E>(
+    client: &Client,
+    table: &str,
+    action: &str,
+    error: &SdkError<E, HttpResponse>,
+) -> Error
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    let region = client.config().region().map_or("(none)", |region| region.as_ref());
+    let Some(code) = error.code() else {
+        return unavailable(format!(
+            "DynamoDB in region {region} cannot be reached: {}. Check the network, the region (REGION_ID or \
+             AWS_REGION) and AWS_ENDPOINT_URL_DYNAMODB.",
+            causes(error)
+        ));
+    };
+    let said = error.message().unwrap_or("nothing more");
+    unavailable(match code {
+        "ResourceNotFoundException" => format!(
+            "Table {table} does not exist in region {region}. Check its name (`aws dynamodb list-tables \
+             --region {region}` lists them) and the region (REGION_ID or AWS_REGION)."
+        ),
+        "AccessDeniedException" => {
+            let resource = resource(said)
+                .unwrap_or_else(|| format!("arn:aws:dynamodb:{region}:<your account>:table/{table}"));
+            format!(
+                "Access was denied: these credentials need the action `dynamodb:{action}` on `{resource}`. \
+                 AWS says: {said}"
+            )
+        }
+        "ValidationException" => {
+            format!("Table {table} does not take these rows. {KEY} DynamoDB says: {said}")
+        }
+        _ if CREDENTIALS.contains(&code) => format!(
+            "AWS refuses the credentials ({code}: {said}). Log in again, or check AWS_ACCESS_KEY_ID, \
+             AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_PROFILE and this machine's clock."
+        ),
+        _ => format!("DynamoDB in region {region} answered {code}: {said}"),
+    })
+}
+
+/// The table is not one that the gateway reads.
+pub(super) fn wrong_key(table: &str) -> String {
+    format!("Table {table} is no table for answers. {KEY}")
+}
+
+/// The ARN behind `on resource:` in AWS's own words.
+fn resource(said: &str) -> Option<String> {
+    let (_, behind) = said.split_once("on resource: ")?;
+    behind.split_whitespace().next().map(str::to_owned)
+}
+
+pub(super) fn unavailable(message: String) -> Error {
+    Error::new(Kind::Unavailable, message)
+}
