@@ -169,7 +169,7 @@ async fn send(
     let mut bulk = Bulk::new(&opened.store, usize::from(options.parallel), patience);
     let ended = write::write(writing, &mut bulk, &kept, stop).await;
     let why = match ended {
-        Ok(Ended::Whole(count)) => {
+        Ok(Ended::Whole(count, _)) => {
             kept.remove();
             return Ok(count);
         }

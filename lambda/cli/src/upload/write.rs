@@ -3,9 +3,10 @@
 use super::progress::Bar;
 use super::state::{State, StateFile};
 use crate::rows::{Rows, Source};
-use gateway::store::{Bulk, CuratedRow};
+use gateway::store::{Bulk, CuratedRow, Progress};
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -30,8 +31,8 @@ pub struct Writing {
 
 /// How it ended.
 pub enum Ended {
-    /// Every good row is written: so many by this process.
-    Whole(u64),
+    /// Every good row is written: so many by this process, from a file of this digest.
+    Whole(u64, String),
     /// It was told to stop; the place is kept.
     Stopped,
 }
@@ -54,42 +55,53 @@ pub async fn write(
     let (chunks, mut read) = mpsc::channel(2);
     let (source, parts) = (writing.source.clone(), writing.parts);
     let reader = apart(move || reread(&source, parts, begin, &chunks));
-    let all = async {
-        let (mut count, mut last) = (0, Instant::now());
-        while let Some(chunk) = read.recv().await {
-            for (number, row) in chunk {
-                bulk.put(number, row).await.map_err(|error| error.message)?;
-                count += 1;
-                if last.elapsed() >= KEEP {
-                    last = Instant::now();
-                    keep(writing, bulk, kept)?;
+    let progress = bulk.progress();
+    let mut ended = {
+        let mut all = pin!(all(bulk, &mut read, reader));
+        let mut tick = tokio::time::interval(KEEP);
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break Ok(Ended::Stopped),
+                count = &mut all => break count,
+                _ = tick.tick() => {
+                    keep(writing, &progress, kept)?;
                     bar.at(writing.state.rows);
                 }
             }
         }
-        bulk.finish().await.map_err(|error| error.message)?;
-        let digest = reader.await.unwrap_or_else(|_| Err("The file could not be read again.".to_owned()))?;
-        match digest == writing.state.file {
-            true => Ok(count),
-            false => {
-                Err(format!("{} changed while it was being uploaded. Upload it again.", writing.source.name))
-            }
-        }
     };
-    let ended = tokio::select! {
-        biased;
-        () = stop.cancelled() => Ok(Ended::Stopped),
-        count = all => count.map(Ended::Whole),
-    };
-    if !matches!(ended, Ok(Ended::Whole(_))) {
+    let changed = |digest: &String| *digest != writing.state.file;
+    if matches!(&ended, Ok(Ended::Whole(_, digest)) if changed(digest)) {
+        ended = Err(format!("{} changed while it was being uploaded. Upload it again.", writing.source.name));
+    }
+    if !matches!(ended, Ok(Ended::Whole(..))) {
         bulk.stop().await;
-        keep(writing, bulk, kept)?;
+        keep(writing, &progress, kept)?;
     }
     ended
 }
 
-fn keep(writing: &mut Writing, bulk: &Bulk, kept: &StateFile) -> Result<(), String> {
-    writing.state.rows = writing.state.rows.max(bulk.done());
+/// Writes all that is read, and waits until it is written.
+async fn all(
+    bulk: &mut Bulk,
+    read: &mut mpsc::Receiver<Chunk>,
+    reader: oneshot::Receiver<Result<String, String>>,
+) -> Result<Ended, String> {
+    let mut count = 0;
+    while let Some(chunk) = read.recv().await {
+        for (number, row) in chunk {
+            bulk.put(number, row).await.map_err(|error| error.message)?;
+            count += 1;
+        }
+    }
+    bulk.finish().await.map_err(|error| error.message)?;
+    let digest = reader.await.unwrap_or_else(|_| Err("The file could not be read again.".to_owned()))?;
+    Ok(Ended::Whole(count, digest))
+}
+
+fn keep(writing: &mut Writing, progress: &Progress, kept: &StateFile) -> Result<(), String> {
+    writing.state.rows = writing.state.rows.max(progress.done());
     kept.save(&writing.state)
 }
 

@@ -36,6 +36,16 @@ pub struct Bulk {
     tasks: JoinSet<()>,
 }
 
+/// How far an upload is.
+pub struct Progress(Arc<Shared>);
+
+impl Progress {
+    /// The place up to which every row is written for good.
+    pub fn done(&self) -> u64 {
+        self.0.window().done
+    }
+}
+
 /// What the lanes share.
 struct Shared {
     client: Client,
@@ -116,7 +126,7 @@ impl Bulk {
     /// larger than the one before.
     ///
     /// # Errors
-    /// A sentence, once the upload cannot go on; rows after [`Bulk::done`] may be written or not.
+    /// A sentence, once the upload cannot go on; rows after [`Progress::done`] may be written or not.
     pub async fn put(&mut self, place: u64, row: CuratedRow) -> Result<(), Error> {
         let keys = row.keys();
         let attributes = self.store.curated_attributes(row).await;
@@ -140,9 +150,9 @@ impl Bulk {
         Ok(())
     }
 
-    /// The place up to which every row is written for good.
-    pub fn done(&self) -> u64 {
-        self.shared.window().done
+    /// How far it is, to be looked at while it goes on.
+    pub fn progress(&self) -> Progress {
+        Progress(self.shared.clone())
     }
 
     /// Waits until every row is written.

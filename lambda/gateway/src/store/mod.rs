@@ -35,7 +35,7 @@ mod tables;
 mod work;
 
 pub use answers::{AnswerKeys, StoredAnswer};
-pub use bulk::Bulk;
+pub use bulk::{Bulk, Progress};
 pub use chats::{ChatSummary, Turn};
 pub use curated::{CuratedRow, parse_curated_row};
 pub use finish::{Finish, Finished};

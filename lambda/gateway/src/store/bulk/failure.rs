@@ -51,7 +51,7 @@ pub(super) fn passes<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>)
     match error {
         SdkError::ConstructionFailure(_) => false,
         SdkError::TimeoutError(_) | SdkError::ResponseError(_) => true,
-        SdkError::DispatchFailure(failure) => failure.is_io() || failure.is_timeout(),
+        SdkError::DispatchFailure(failure) => !failure.is_user(),
         _ => {
             let server_side = error.raw_response().is_some_and(|raw| raw.status().as_u16() >= 500);
             server_side || error.code().is_some_and(|code| THROTTLED.contains(&code))
