@@ -2,6 +2,8 @@
 
 use super::*;
 use flate2::{Compression, write::GzEncoder};
+use proptest::prelude::*;
+use serde_json::Value;
 use std::io::{BufReader, Cursor};
 
 /// The places and texts of all rows, read `step` bytes at a time.
@@ -175,4 +177,40 @@ fn a_file_is_read_again_from_its_beginning_with_the_same_digest() {
         digests.push(rows.meter.digest());
     }
     assert_eq!(digests[0], digests[1]);
+}
+
+/// Any JSON, as deep as rows get.
+fn json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        "[\\[\\]{},:\"\\\\\n a-cé]{0,8}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 24, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::vec(("[{}\\[\\],\"a]{0,3}", inner), 0..4)
+                .prop_map(|pairs| Value::Object(pairs.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_list_comes_apart_into_what_it_was_made_of(values in prop::collection::vec(json(), 0..6), step in 1..40_usize) {
+        let list = Value::from(values.clone());
+        for text in [list.to_string(), format!("{list:#}")] {
+            let (rows, _, broken) = split(text.as_bytes(), step, LONGEST);
+            let rows: Vec<Value> = rows.iter().map(|(_, row)| serde_json::from_str(row).unwrap()).collect();
+            prop_assert_eq!((&rows, broken), (&values, None));
+        }
+    }
+
+    #[test]
+    fn no_bytes_keep_it_from_coming_to_an_end(bytes in "[\\[\\]{},:\"\\\\\r\n a]{0,60}", longest in 1..20_usize) {
+        let (rows, _, _) = split(bytes.as_bytes(), 3, longest);
+        prop_assert!(rows.len() <= bytes.len());
+        prop_assert!(rows.iter().all(|(_, row)| row.len() <= longest));
+    }
 }
