@@ -260,7 +260,7 @@ def test_a_large_file_needs_little_memory(against, form):
                 out.write(b'"},{"pk":"q","answer":"a"}]')
             elif form == "list of large rows":
                 out.write(b"[")
-                for n in range(1500):
+                for n in range(900):
                     out.write(b"," * bool(n) + json.dumps({"pk": f"q {n}", "answer": "word " * 20_000}).encode())
                 out.write(b"]")
             else:
