@@ -75,7 +75,8 @@ fn has_our_key(table: &TableDescription) -> bool {
 
 #[cfg(feature = "aws")]
 fn endpoint(config: &SdkConfig) -> Option<String> {
-    let key = ServiceConfigKey::builder().service_id("dynamodb").env("AWS_ENDPOINT_URL").profile("endpoint_url");
+    let key =
+        ServiceConfigKey::builder().service_id("dynamodb").env("AWS_ENDPOINT_URL").profile("endpoint_url");
     let own = key.build().ok().and_then(|key| config.service_config()?.load_config(key));
     own.or_else(|| config.endpoint_url().map(str::to_owned))
 }
