@@ -15,7 +15,7 @@ import uuid
 import pytest
 from clients import END, Http, Socket, standin
 
-from functions import Functions
+from functions import QUEUE, Functions
 from runtime_api import RuntimeApi
 from target import BUILT, Target, until
 
@@ -23,8 +23,7 @@ pytestmark = pytest.mark.functions("what the functions write")
 
 MODEL = "/anthropic.claude-v2"
 EMBEDDING = "/amazon.titan-embed-text-v2:0"
-QUEUE = {"JOBS_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/1/jobs"}
-TRACE = {"LLM_GATEWAY_LOG": "trace", **QUEUE}
+TRACE = {"LLM_GATEWAY_LOG": "trace"}
 
 
 class Lambdas(Functions):
@@ -298,6 +297,7 @@ def test_a_client_that_left_is_one_line_and_no_failure():
 
 DOWN = {
     "ANSWERS_TABLE": "answers", "STATE_TABLE": "state", "AWS_ENDPOINT_URL_DYNAMODB": "http://127.0.0.1:9",
+    "JOBS_QUEUE_URL": QUEUE, "AWS_ENDPOINT_URL_SQS": "http://127.0.0.1:9",
 }
 
 
