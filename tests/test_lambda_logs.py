@@ -13,62 +13,39 @@ import urllib.request
 import uuid
 
 import pytest
-from clients import END, Http, Socket
-from runtime_api import RuntimeApi
-from websockets.sync.client import connect
+from clients import END, Http, Socket, standin
 
 from functions import QUEUE, Functions
-from target import BUILT, until
-from target import running as local_gateway
+from runtime_api import RuntimeApi
+from target import BUILT, Target, until
 
-pytestmark = pytest.mark.local("it starts what it needs by itself")
+pytestmark = pytest.mark.functions("what the functions write")
 
 MODEL = "/anthropic.claude-v2"
 EMBEDDING = "/amazon.titan-embed-text-v2:0"
-JOBS = {
-    "JOBS_QUEUE_URL": QUEUE,
-    "ANSWERS_TABLE": "answers",
-    "STATE_TABLE": "state",
-    "AWS_ENDPOINT_URL_DYNAMODB": "http://127.0.0.1:9",
-    "AWS_ENDPOINT_URL_SQS": "http://127.0.0.1:9",
-}
-TRACE = ("--env", "LLM_GATEWAY_LOG=trace")
+TRACE = {"LLM_GATEWAY_LOG": "trace"}
 
 
 class Lambdas(Functions):
-    """The functions without a store and without authentication, and a client that sends anything."""
+    """Both functions, spoken to with whatever bytes."""
 
     def post(self, path, body, base="rest", headers=None):
-        request = urllib.request.Request(self.urls[base] + path, json.dumps(body).encode(), headers or {})
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        request = urllib.request.Request(self.urls[base] + path, raw, headers or {})
         try:
-            with urllib.request.urlopen(request, timeout=20) as reply:
+            with urllib.request.urlopen(request, timeout=30) as reply:
                 return reply.status, reply.read().decode(), dict(reply.headers)
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode(), dict(error.headers)
 
-    def socket(self):
-        return connect(self.ws_url, open_timeout=20)
-
 
 @contextlib.contextmanager
-def running(*options):
-    lambdas = Lambdas(signer=None, store=False, emulator=options)
+def running(**options):
+    lambdas = Lambdas(**{"store": False, **options})
     try:
         yield lambdas.start()
     finally:
         lambdas.close()
-
-
-def standin(**knobs):
-    return "@standin" + json.dumps(knobs)
-
-
-def until_end(ws):
-    """The frames of one reply of door 2."""
-    frames = []
-    while not frames or frames[-1]["has_more_messages"] == "true":
-        frames.append(json.loads(ws.recv(20)))
-    return frames
 
 
 class Marks:
@@ -96,20 +73,6 @@ def in_base64(raw):
     for before in range(3):
         coded = base64.b64encode(b"\0" * before + raw).decode().rstrip("=")
         yield coded[(before * 8 + 5) // 6 : len(coded) - 1]
-
-
-def knobs(lambdas, **which):
-    lambdas.control("/knobs", which)
-
-
-def enqueue(lambdas, body):
-    lambdas.control("/enqueue", {"body": body})
-
-
-def post_raw(url, raw, headers=None):
-    request = urllib.request.Request(url, raw, headers or {})
-    with contextlib.suppress(urllib.error.HTTPError), urllib.request.urlopen(request, timeout=20) as reply:
-        reply.read()
 
 
 def lines_of(lambdas):
@@ -165,7 +128,7 @@ def http_doors(lambdas, marks):
         lambdas.post(MODEL, {"prompt": asking(new), "stream": stream, "parameters": parameters, **asked})
     lambdas.post(EMBEDDING, {"prompt": new("embedding")})
     lambdas.post("/", {"modelParams": {"prompt": asking(new)}}, base="function_url")
-    post_raw(lambdas.urls["function_url"] + "/", new("nojson").encode())
+    lambdas.post("/", new("nojson").encode(), base="function_url")
     for knob in failures(new):
         prompt = asking(new, **knob)
         lambdas.post(MODEL, {"prompt": prompt, **asked})
@@ -185,8 +148,8 @@ def http_doors(lambdas, marks):
     lambdas.post(f"/{new('model')}", {"prompt": new("prompt")})
     lambdas.post(f"/a/{new('path')}", {"prompt": new("prompt")})
     lambdas.post(f"/jobs/{new('job')}", {})
-    post_raw(lambdas.urls["rest"] + MODEL, b'{"prompt": "' + new("broken").encode())
-    post_raw(lambdas.urls["rest"] + MODEL, b"\xff\xfe" + new("bytes").encode())
+    lambdas.post(MODEL, b'{"prompt": "' + new("broken").encode())
+    lambdas.post(MODEL, b"\xff\xfe" + new("bytes").encode())
 
 
 def failures(new):
@@ -207,17 +170,13 @@ def socket_doors(lambdas, marks):
     """Doors 2, 3, 4 and 8."""
     new = marks.new
     ways = [{}, *failures(new)]
-    with lambdas.socket() as ws:
+    with Socket(lambdas) as socket:
         for way in ways:
             prompt = asking(new, **way)
-            ws.send(json.dumps({"action": "sendmessage", "prompt": prompt, "system": new("system")}))
-            until_end(ws)
-            ws.send(json.dumps({"action": "invokeModel", "prompt": f"\n\nHuman: {prompt}\n\nAssistant:"}))
-            while ws.recv(20) != END:
-                pass
-            ws.send(json.dumps({"user_id": new("user"), "request_id": uuid.uuid4().hex, "body": prompt}))
-            while json.loads(ws.recv(20))["status"] == "proceeding":
-                pass
+            socket.reply(prompt, system=new("system"))
+            socket.send({"action": "invokeModel", "prompt": f"\n\nHuman: {prompt}\n\nAssistant:"})
+            socket.texts()
+            socket.chatbot(prompt, user_id=new("user"))
         for wrong in [
             new("nojson"),
             json.dumps([new("list")]),
@@ -231,17 +190,21 @@ def socket_doors(lambdas, marks):
             json.dumps({"action": "cancel", "request_id": [new("id")]}),
             json.dumps({"action": "chat", "chat_id": {"x": new("chat")}}),
         ]:
-            ws.send(wrong)
-            ws.recv(20)
+            socket.send(wrong)
+            while socket.raw().startswith("Error:"):
+                pass
 
 
 def test_no_mark_of_any_door_is_in_the_log_even_where_everything_is_asked_for():
     marks = Marks()
-    with running(*TRACE, "--visibility-ms", "200", "--max-receives", "2") as lambdas:
+    emulator = ["--visibility-ms", "200", "--max-receives", "2"]
+    with running(env=TRACE, store=True, emulator=emulator) as lambdas:
         http_doors(lambdas, marks)
         socket_doors(lambdas, marks)
+        learned = {"prompt": asking(marks.new)}
+        assert [lambdas.post(MODEL, learned)[2]["x-cache"] for _ in range(2)] == ["miss", "hit"]
         for body in [marks.new("message"), json.dumps({"caller": 3, "id": marks.new("id")})]:
-            enqueue(lambdas, body)
+            lambdas.control("/enqueue", {"body": body})
         until(lambda: len(lambdas.control("/seen")["dead_letters"]) == 2, 20, what="the dead letters")
         lines = quiet(lambdas)
     assert marks.found_in(json.dumps(lines)) == []
@@ -249,7 +212,8 @@ def test_no_mark_of_any_door_is_in_the_log_even_where_everything_is_asked_for():
     for line in measured:
         check_metrics(line)
     doors = {line["door"] for line in about(measured, "reply")}
-    assert doors == {"prompt", "functionUrl", "sendmessage", "invokeModel", "chatbot"}
+    assert doors == {"prompt", "functionUrl", "sendmessage", "invokeModel", "chatbot", "jobs"}
+    assert {line.get("cache_hit") for line in about(measured, "reply")} >= {0, 1}
     outcomes = {line["outcome"] for line in about(measured, "reply")}
     assert outcomes >= {"end_turn", "invalid_request", "throttled", "upstream_error"}
     assert about(measured, "embedding") and about(measured, "refused")
@@ -258,7 +222,7 @@ def test_no_mark_of_any_door_is_in_the_log_even_where_everything_is_asked_for():
 def test_keys_are_not_in_the_log_whether_they_open_or_not():
     marks = Marks()
     key, wrong = marks.new("key"), marks.new("wrong")
-    with running(*TRACE, "--api-key", f"alice={key}", "--bearer-keys") as lambdas:
+    with running(env=TRACE, keys={"alice": key}) as lambdas:
         for headers in [
             {"Authorization": f"Bearer {key}"},
             {"Authorization": f"Bearer {wrong}"},
@@ -284,9 +248,8 @@ def test_each_failed_reply_is_one_line_that_can_be_joined_with_its_invocation():
             standin(throttle=1, tokens=3),
         ]:
             _, text, headers = lambdas.post(MODEL, {"prompt": prompt})
-        with lambdas.socket() as ws:
-            ws.send(json.dumps({"action": "sendmessage", "prompt": standin(tokens=9, fault={"kind": "cut", "after": 3})}))
-            last = until_end(ws)[-1]
+        with Socket(lambdas) as socket:
+            last = socket.reply(standin(tokens=9, fault={"kind": "cut", "after": 3}))[-1]
         lines = quiet(lambdas)
         seen = lambdas.control("/seen")
     replies = about(lines, "reply")
@@ -307,10 +270,9 @@ def test_each_failed_reply_is_one_line_that_can_be_joined_with_its_invocation():
 
 
 def test_pushes_that_fail_again_and_again_are_one_line_with_their_count():
-    with running() as lambdas, lambdas.socket() as ws:
-        knobs(lambdas, throttled={"every": 2}, unavailable={"at": [3]})
-        ws.send(json.dumps({"action": "sendmessage", "prompt": standin(tokens=12, gap_ms=60)}))
-        until_end(ws)
+    with running() as lambdas, Socket(lambdas) as socket:
+        lambdas.control("/knobs", {"throttled": {"every": 2}, "unavailable": {"at": [3]}})
+        socket.reply(standin(tokens=12, gap_ms=60))
         lines = quiet(lambdas)
         failed = [push for push in lambdas.control("/seen")["pushes"] if push["status"] >= 400]
     assert len(failed) > 2
@@ -323,9 +285,9 @@ def test_pushes_that_fail_again_and_again_are_one_line_with_their_count():
 
 
 def test_a_client_that_left_is_one_line_and_no_failure():
-    with running() as lambdas, lambdas.socket() as ws:
-        knobs(lambdas, gone_pushes={"every": 1})
-        ws.send(json.dumps({"action": "sendmessage", "prompt": standin(tokens=5)}))
+    with running() as lambdas, Socket(lambdas) as socket:
+        lambdas.control("/knobs", {"gone_pushes": {"every": 1}})
+        socket.ask(standin(tokens=5))
         until(lambda: about(lines_of(lambdas), "pushed"), what="the line about the pushes")
         lines = quiet(lambdas)
     [pushed] = about(lines, "pushed")
@@ -333,10 +295,14 @@ def test_a_client_that_left_is_one_line_and_no_failure():
     assert troubles(lines) == []
 
 
+DOWN = {
+    "ANSWERS_TABLE": "answers", "STATE_TABLE": "state", "AWS_ENDPOINT_URL_DYNAMODB": "http://127.0.0.1:9",
+    "JOBS_QUEUE_URL": QUEUE, "AWS_ENDPOINT_URL_SQS": "http://127.0.0.1:9",
+}
+
+
 def test_a_store_that_is_down_is_counted_in_the_replys_one_line():
-    store = ["--env", "ANSWERS_TABLE=answers", "--env", "STATE_TABLE=state"]
-    store += ["--env", "AWS_ENDPOINT_URL_DYNAMODB=http://127.0.0.1:9"]
-    with running(*store) as lambdas:
+    with running(env=DOWN) as lambdas:
         body = {"prompt": standin(tokens=20, gap_ms=100), "request_id": uuid.uuid4().hex, "chat_id": "c"}
         status, text, _ = lambdas.post(MODEL, body)
         assert status == 200, text
@@ -348,7 +314,7 @@ def test_a_store_that_is_down_is_counted_in_the_replys_one_line():
 
 
 def test_metrics_stay_where_only_warnings_are_asked_for():
-    with running("--env", "LLM_GATEWAY_LOG=error") as lambdas:
+    with running(env={"LLM_GATEWAY_LOG": "error"}) as lambdas:
         lambdas.post(MODEL, {"prompt": "hello"})
         [line] = quiet(lambdas)
     check_metrics(line)
@@ -368,7 +334,7 @@ def test_malformed_events_end_in_one_line_each_and_are_not_quoted(name, role):
         new("text"),
     ]
     raw = [json.dumps(event).encode() for event in events] + [b'{"body": "' + new("cut").encode()]
-    code, lines = RuntimeApi(*raw).run(name, len(raw), ROLE=role, LLM_GATEWAY_LOG="trace", **JOBS)
+    code, lines = RuntimeApi(*raw).run(name, len(raw), ROLE=role, **TRACE, **DOWN)
     assert code is None, "the function lives on"
     assert marks.found_in(json.dumps(lines)) == []
     ids = [line["aws_request_id"] for line in troubles(lines)]
@@ -402,9 +368,9 @@ def test_the_command_too_writes_no_mark_however_much_of_the_log_is_asked_for():
     key, subject = new("key"), "the rare axolotl"
     documents = {"a.md": f"# {subject}\n\n{subject} is called {new('document')} by its friends.\n"}
     answers = json.dumps([{"pk": new("curated"), "answer": new("answer")}])
-    with local_gateway(
-        documents=documents, answers=answers, keys={"alice": key}, env={"LLM_GATEWAY_LOG": "trace"}
-    ) as target:
+    options = {"documents": documents, "answers": answers, "keys": {"alice": key}}
+    target = Target(**options, env={"LLM_GATEWAY_LOG": "trace"})
+    with contextlib.closing(target.start()):
         http_client = Http(target, key)
         for knob in [{}, *failures(new)]:
             prompt = f"{subject} {asking(new, **knob)}"

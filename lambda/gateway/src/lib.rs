@@ -32,6 +32,7 @@ pub mod retrieval;
 pub mod run;
 pub mod store;
 pub mod telemetry;
+pub mod whole;
 #[cfg(feature = "embedded")]
 pub mod words;
 pub mod worker;

@@ -9,7 +9,7 @@ use super::stream::{SSE, failed_whole, respond};
 use crate::chat::{CacheOutcome, Caller, SILENT_LIMIT, Terminal, new_id};
 use crate::error::Error;
 use crate::model::catalog::LegacyShape;
-use crate::reply::{Whole, collect};
+use crate::whole::{Whole, collect};
 use bytes::Bytes;
 use http::Response;
 use serde_json::{Map, Value, json};

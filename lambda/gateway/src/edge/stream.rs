@@ -3,7 +3,8 @@
 use super::body::{Body, SHOULD_RETRY, describe, failed, failed_with};
 use super::voice::Voice;
 use crate::chat::{Event, Terminal};
-use crate::reply::{Reader, Whole};
+use crate::reply::Reader;
+use crate::whole::Whole;
 use bytes::Bytes;
 use futures_util::stream;
 use http::Response;

@@ -1,13 +1,13 @@
 //! A WebSocket connection's outlet on AWS: `PostToConnection`.
 
 use crate::edge::socket::{Gone, Outlet, Sent};
+use crate::error::causes;
 use crate::reply::lock;
 use aws_sdk_apigatewaymanagement::Client;
 use aws_sdk_apigatewaymanagement::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_apigatewaymanagement::operation::post_to_connection::PostToConnectionError;
 use aws_sdk_apigatewaymanagement::primitives::Blob;
 use futures_util::future::BoxFuture;
-use std::iter::successors;
 use std::sync::Mutex;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
@@ -131,8 +131,7 @@ fn said(error: &SdkError<PostToConnectionError>) -> String {
         let code = refused.err().code().unwrap_or("no code");
         return format!("{} {code}", refused.raw().status().as_u16());
     }
-    let causes = successors(Some(error as &dyn std::error::Error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    causes(error)
 }
 
 impl Outlet for Connection {
