@@ -15,8 +15,10 @@ pytestmark = pytest.mark.local("it starts what it needs by itself")
 HEAVY = ["aws-lc-rs", "aws-lc-sys", "openssl-sys", "native-tls", "dynoxide-rs", "libsqlite3-sys"]
 # These are read by scripts and by the stack, not by the gateway.
 DEPLOYMENT = {"ECR_REST_REPOSITORY", "ECR_WEBSOCKET_REPOSITORY", "ARCHITECTURE", "IMAGE_DIGEST"}
-# And this by the functions only: one machine has no roles.
-FUNCTIONS = {"CALLER_SESSION"}
+# These by the functions only: one machine has no roles, no queue and no leases to share.
+FUNCTIONS = {"CALLER_SESSION", "JOBS_QUEUE_URL", "LEASE_SECONDS"}
+# And this names a file, which would have to be mounted as well.
+FILES = {"AWS_CA_BUNDLE"}
 
 
 def crates(*packages):
@@ -53,7 +55,7 @@ def test_the_dockerfile_builds_what_was_looked_at(target, packages):
 
 def test_the_container_gets_every_setting_of_the_template():
     lines = (ROOT / "template.env").read_text().splitlines()
-    settings = {line.split("=")[0] for line in lines} - DEPLOYMENT - FUNCTIONS
+    settings = {line.split("=")[0] for line in lines} - DEPLOYMENT - FUNCTIONS - FILES
     passed = set(re.findall(r"^      - ([A-Z_]+)", (ROOT / "docker/compose.yaml").read_text(), re.MULTILINE))
     missing = settings - passed
     assert not missing, f"pass {missing} on in docker/compose.yaml, or say above who else reads them"
