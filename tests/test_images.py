@@ -15,8 +15,8 @@ pytestmark = pytest.mark.local("it starts what it needs by itself")
 HEAVY = ["aws-lc-rs", "aws-lc-sys", "openssl-sys", "native-tls", "dynoxide-rs", "libsqlite3-sys"]
 # These are read by scripts and by the stack, not by the gateway.
 DEPLOYMENT = {"ECR_REST_REPOSITORY", "ECR_WEBSOCKET_REPOSITORY", "ARCHITECTURE", "IMAGE_DIGEST"}
-# These by the functions only: one machine has no roles, and its store and its queue in the process.
-FUNCTIONS = {"ANSWERS_TABLE", "STATE_TABLE", "JOBS_QUEUE_URL", "LEASE_SECONDS", "CALLER_SESSION"}
+# And this by the functions only: one machine has no roles.
+FUNCTIONS = {"CALLER_SESSION"}
 # And this names a file, which would have to be mounted as well.
 FILES = {"AWS_CA_BUNDLE"}
 
