@@ -17,6 +17,8 @@ HEAVY = ["aws-lc-rs", "aws-lc-sys", "openssl-sys", "native-tls", "dynoxide-rs", 
 DEPLOYMENT = {"ECR_REST_REPOSITORY", "ECR_WEBSOCKET_REPOSITORY", "ARCHITECTURE", "IMAGE_DIGEST"}
 # And this by the functions only: one machine has no roles.
 FUNCTIONS = {"CALLER_SESSION"}
+# And this names a file, which would have to be mounted as well.
+FILES = {"AWS_CA_BUNDLE"}
 
 
 def crates(*packages):
@@ -53,7 +55,7 @@ def test_the_dockerfile_builds_what_was_looked_at(target, packages):
 
 def test_the_container_gets_every_setting_of_the_template():
     lines = (ROOT / "template.env").read_text().splitlines()
-    settings = {line.split("=")[0] for line in lines} - DEPLOYMENT - FUNCTIONS
+    settings = {line.split("=")[0] for line in lines} - DEPLOYMENT - FUNCTIONS - FILES
     passed = set(re.findall(r"^      - ([A-Z_]+)", (ROOT / "docker/compose.yaml").read_text(), re.MULTILINE))
     missing = settings - passed
     assert not missing, f"pass {missing} on in docker/compose.yaml, or say above who else reads them"
