@@ -122,6 +122,17 @@ def test_a_port_in_use_is_told(own, stopped):
     assert code != 0 and "--port" in said
 
 
+@pytest.mark.parametrize("content", [None, "", "no certificate in here"])
+def test_a_bundle_without_certificates_stops_the_start(stopped, tmp_path, content):
+    bundle = tmp_path / "ca.pem"
+    if content is not None:
+        bundle.write_text(content)
+    target = stopped(env={"AWS_CA_BUNDLE": str(bundle)})
+    target.model = "bedrock"
+    code, said = target.once()
+    assert code == 1 and f"AWS_CA_BUNDLE: {bundle}" in said and "panicked" not in said
+
+
 def test_without_credentials_bedrock_says_what_to_set(stopped):
     target = stopped()
     target.model = "bedrock"

@@ -9,9 +9,12 @@ use gateway::error::{Error, Kind};
 use gateway::model::Model;
 use gateway::model::bedrock::IDLE;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use support::{all, ask, trusting};
 use testkit::bedrock::Standin;
 use testkit::tls::Authority;
+use tokio::net::TcpListener;
+use tokio::time::Instant;
 
 /// A file that is removed with this.
 struct Bundle(PathBuf);
@@ -36,7 +39,7 @@ async fn behind_tls(authority: &Authority, name: &str) -> Standin {
 }
 
 async fn asked(standin: &Standin, ca_bundle: Option<&Path>) -> Result<(), Error> {
-    let parts = trusting(standin, IDLE, ca_bundle).ask(ask("why?")).await?;
+    let parts = trusting(&standin.url(), IDLE, ca_bundle).ask(ask("why?")).await?;
     assert!(all(parts).await.iter().all(Result::is_ok));
     Ok(())
 }
@@ -78,4 +81,14 @@ async fn a_certificate_for_another_name_is_refused() {
     let standin = behind_tls(&authority, "bedrock.example").await;
     let bundle = Bundle::of(&authority);
     check_refused(&standin, Some(&bundle.0), "not valid for name").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_never_ends_its_handshake_is_given_up_soon() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let begun = Instant::now();
+    let error = trusting(&url, IDLE, None).ask(ask("why?")).await.err().unwrap();
+    assert_eq!(error.kind, Kind::Unavailable);
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }

@@ -1,9 +1,8 @@
 //! Serves HTTP/1.1 connections, plain or over TLS.
 
-use hyper::Request;
-use hyper::Response;
 use hyper::body::{Body, Incoming};
 use hyper::service::Service;
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
 use std::error::Error;

@@ -7,12 +7,11 @@ use std::panic::PanicHookInfo;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::filter::{Targets, filter_fn};
 use tracing_subscriber::fmt::format::{JsonFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormattedFields, MakeWriter};
 use tracing_subscriber::registry::LookupSpan;
-use tracing_subscriber::{
-    EnvFilter, Layer, filter::filter_fn, layer::SubscriberExt, util::SubscriberInitExt,
-};
+use tracing_subscriber::{Layer, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// Warnings of libraries, everything of ours from `info` up.
 const DEFAULT_FILTER: &str = "warn,gateway=info,llm_gateway=info";
@@ -24,8 +23,7 @@ pub(super) const FATAL: &str = "gateway::fatal";
 /// both log formats of a function (text passes lines on, JSON does not wrap what is JSON already).
 /// Lines with metrics pass every filter. A panic ends the process, as in a release.
 pub fn json_logs(filter: Option<&str>) {
-    let measured = format!("{}=info", emf::TARGET).parse().ok();
-    let filter = measured.into_iter().fold(filter_of(filter), EnvFilter::add_directive);
+    let filter = filter_of(filter).with_target(emf::TARGET, Level::INFO);
     // Only a second call can fail, and then logs are there already.
     let _already = tracing_subscriber::registry()
         .with(layer(std::io::stdout).with_filter(filter_fn(is_discreet)))
@@ -60,9 +58,12 @@ pub fn text_logs(filter: Option<&str>) {
     std::panic::set_hook(Box::new(panicked));
 }
 
-fn filter_of(filter: Option<&str>) -> EnvFilter {
-    let fatal = format!("{FATAL}=error").parse().ok();
-    fatal.into_iter().fold(EnvFilter::new(filter.unwrap_or(DEFAULT_FILTER)), EnvFilter::add_directive)
+/// A level, or `target=level` pairs behind commas; what is neither counts as unset. (`EnvFilter` can
+/// do more, and brings a regular expression engine into both functions for it.)
+fn filter_of(filter: Option<&str>) -> Targets {
+    let asked = filter.and_then(|filter| filter.parse::<Targets>().ok());
+    let filter = asked.or_else(|| DEFAULT_FILTER.parse().ok()).unwrap_or_default();
+    filter.with_target(FATAL, Level::ERROR)
 }
 
 /// Below `info` libraries write out what they send and receive: no setting may ask for that.

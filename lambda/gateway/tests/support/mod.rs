@@ -1,5 +1,6 @@
 //! What several test files need; none needs all of it.
 #![allow(dead_code)]
+#![allow(clippy::unwrap_used, reason = "helpers fail as tests do")]
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_bedrockruntime::config::{Credentials, SharedCredentialsProvider};
@@ -15,17 +16,17 @@ use testkit::bedrock::Standin;
 
 /// The adapter in front of this stand-in, in us-east-1, with keys that mean nothing.
 pub fn adapter(standin: &Standin, idle: Duration) -> Bedrock {
-    trusting(standin, idle, None)
+    trusting(&standin.url(), idle, None)
 }
 
-/// The same, with an `AWS_CA_BUNDLE`.
-pub fn trusting(standin: &Standin, idle: Duration, ca_bundle: Option<&Path>) -> Bedrock {
+/// The same in front of whatever is there, with an `AWS_CA_BUNDLE`.
+pub fn trusting(url: &str, idle: Duration, ca_bundle: Option<&Path>) -> Bedrock {
     let credentials = Credentials::new("AKIDEXAMPLE", "secret", None, None, "test");
     let config = SdkConfig::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
         .region(Region::new("us-east-1"))
         .credentials_provider(SharedCredentialsProvider::new(credentials))
-        .endpoint_url(standin.url())
+        .endpoint_url(url)
         .http_client(http_client(ca_bundle).unwrap())
         .build();
     Bedrock::new(&config, idle)

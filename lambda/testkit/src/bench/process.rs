@@ -10,7 +10,7 @@ use tokio::process::{Child, Command};
 pub struct Measured {
     /// Its process id.
     pub pid: u32,
-    _child: Child,
+    child: Child,
 }
 
 impl Measured {
@@ -26,7 +26,15 @@ impl Measured {
         let child =
             child.map_err(|error| format!("{:?} does not start: {error}", command.as_std().get_program()))?;
         let pid = child.id().ok_or("it has ended already")?;
-        Ok(Measured { pid, _child: child })
+        Ok(Measured { pid, child })
+    }
+
+    /// Kills it and waits until it is gone, so that its end does not disturb what comes next.
+    ///
+    /// # Errors
+    /// The system's.
+    pub async fn end(mut self) -> Result<(), Failure> {
+        Ok(self.child.kill().await?)
     }
 
     /// CPU time so far, in seconds. The scheduler's own count: `stat` counts in steps of 10 ms.

@@ -31,6 +31,8 @@ pub struct Function {
     pub program: PathBuf,
     /// The program's argument, where it is an interpreter.
     script: Option<PathBuf>,
+    /// It has the store's two tables.
+    keeps: bool,
 }
 
 impl Function {
@@ -40,21 +42,23 @@ impl Function {
     }
 }
 
-/// Ours and Python's, door by door.
+/// Ours and Python's, door by door; then ours with the store's tables.
 pub fn all(python: &Path) -> Result<Vec<Function>, Failure> {
     let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("python");
-    let ours = |name, door| Ok::<_, Failure>(Function { name, door, program: beside(name)?, script: None });
-    let theirs = |name, door, script| Function {
-        name,
-        door,
-        program: python.to_owned(),
-        script: Some(scripts.join(script)),
+    let ours = |name, door, program, keeps| {
+        Ok::<_, Failure>(Function { name, door, program: beside(program)?, script: None, keeps })
+    };
+    let theirs = |name, door, script| {
+        let script = Some(scripts.join(script));
+        Function { name, door, program: python.to_owned(), script, keeps: false }
     };
     Ok(vec![
-        ours("rest", Door::Rest)?,
+        ours("rest", Door::Rest, "rest", false)?,
         theirs("rest in Python", Door::Rest, "rest.py"),
-        ours("ws", Door::Ws)?,
+        ours("ws", Door::Ws, "ws", false)?,
         theirs("ws in Python", Door::Ws, "ws.py"),
+        ours("rest, with tables", Door::Rest, "rest", true)?,
+        ours("ws, with tables", Door::Ws, "ws", true)?,
     ])
 }
 
@@ -92,6 +96,10 @@ impl Running {
         command.env("AWS_LAMBDA_RUNTIME_API", api.address.to_string());
         command.env("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", world.standin.url());
         command.env("AWS_CA_BUNDLE", &world.ca_bundle).env("CALLBACK_URL", &world.callback);
+        if function.keeps {
+            command.env("AWS_ENDPOINT_URL_DYNAMODB", &world.tables);
+            command.env("ANSWERS_TABLE", "answers").env("STATE_TABLE", "state");
+        }
         // A pause between two frames is chosen, not needed: it would hide what is measured.
         command.env("PUSH_INTERVAL_MS", "0");
         let begun = Instant::now();

@@ -22,11 +22,11 @@ async fn main() -> Result<(), Failure> {
     let scratch = Scratch::new()?;
     let mut world = world::World::open(&scratch).await?;
     let functions = functions::all(&python)?;
-    let share = share::Share::of_128_mb();
-    if let Err(why) = &share {
+    let shares = share::Share::of_128_mb();
+    if let Err(why) = &shares {
         writeln!(std::io::stderr(), "no share of a CPU is measured: {why}")?;
     }
-    let figures = measure::run(&mut world, &functions, share.as_ref().ok()).await?;
+    let figures = measure::run(&mut world, &functions, shares.is_ok()).await?;
     write!(std::io::stdout(), "{}", table::of(&functions, &figures))?;
     Ok(())
 }

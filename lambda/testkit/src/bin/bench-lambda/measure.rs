@@ -3,6 +3,7 @@
 use crate::functions::{Door, Function, Running};
 use crate::share::Share;
 use crate::world::World;
+use std::time::Instant;
 use testkit::bench::{Failure, ms};
 
 /// Starts that count, and one before them that fills the disk's cache.
@@ -45,7 +46,7 @@ pub struct Figures {
 pub async fn run(
     world: &mut World,
     functions: &[Function],
-    share: Option<&Share>,
+    has_shares: bool,
 ) -> Result<Vec<Figures>, Failure> {
     let mut all: Vec<Figures> = functions.iter().map(|_| Figures::default()).collect();
     world.pace(0);
@@ -56,11 +57,10 @@ pub async fn run(
             cold(world, function, figures).await.map_err(|error| in_row(function, error))?;
         }
     }
-    // Without a share the columns stay empty.
-    let rounds = if share.is_some() { SHARED_STARTS } else { 0 };
-    for (_, share) in (0..rounds).zip(std::iter::repeat(share).flatten()) {
+    // Without shares their columns stay empty.
+    for _ in 0..if has_shares { SHARED_STARTS } else { 0 } {
         for (function, figures) in functions.iter().zip(&mut all) {
-            shared(world, function, share, figures).await.map_err(|error| in_row(function, error))?;
+            shared(world, function, figures).await.map_err(|error| in_row(function, error))?;
         }
     }
     world.pace(GAP_MS);
@@ -88,27 +88,25 @@ async fn cold(world: &mut World, function: &Function, figures: &mut Figures) -> 
         running.ask(world, false).await?;
     }
     figures.rss.push(running.measured.rss()?);
-    Ok(())
+    running.measured.end().await
 }
 
-async fn shared(
-    world: &mut World,
-    function: &Function,
-    share: &Share,
-    figures: &mut Figures,
-) -> Result<(), Failure> {
+async fn shared(world: &mut World, function: &Function, figures: &mut Figures) -> Result<(), Failure> {
+    let share = Share::of_128_mb()?;
     let mut running = Running::start(world, function, None).await?;
     running.ready().await?;
     share.take(running.measured.pid)?;
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     let reply = running.ask(world, false).await?;
     figures.shared_reply.push(ms(reply.end - begun));
-    drop(running);
+    running.measured.end().await?;
+    drop(share);
 
-    let mut running = Running::start(world, function, Some(share)).await?;
+    let share = Share::of_128_mb()?;
+    let mut running = Running::start(world, function, Some(&share)).await?;
     let reply = running.ask(world, false).await?;
     figures.shared_start.push(ms(reply.end - running.begun));
-    Ok(())
+    running.measured.end().await
 }
 
 async fn warm(world: &mut World, function: &Function, figures: &mut Figures) -> Result<(), Failure> {
@@ -119,5 +117,5 @@ async fn warm(world: &mut World, function: &Function, figures: &mut Figures) -> 
             figures.first_chunk.push(ms(reply.first.saturating_duration_since(world.model_spoke()?)));
         }
     }
-    Ok(())
+    running.measured.end().await
 }

@@ -13,7 +13,8 @@ use tokio::process::Command;
 const PERIOD: u32 = 20_000;
 const QUOTA: u32 = PERIOD * 128 / 1769;
 
-/// A control group, removed with this.
+/// A control group, removed with this. Each process needs one of its own: what a killed one still
+/// did would be held against the next.
 pub struct Share(PathBuf);
 
 impl Share {
@@ -22,7 +23,7 @@ impl Share {
     /// # Errors
     /// Where control groups cannot be written, which needs root.
     pub fn of_128_mb() -> Result<Share, Failure> {
-        let name = format!("llm-gateway-bench-{}", std::process::id());
+        let name = format!("llm-gateway-bench-{}", uuid::Uuid::new_v4());
         let version_1 = Path::new("/sys/fs/cgroup/cpu");
         let root = if version_1.is_dir() { version_1 } else { Path::new("/sys/fs/cgroup") };
         let group = root.join(name);

@@ -14,20 +14,16 @@ const HEAD: &str = "\
 /// The table.
 pub fn of(functions: &[Function], figures: &[Figures]) -> String {
     let mut table = HEAD.to_owned();
-    let rows: Vec<(&Function, [f64; 8])> = functions
-        .iter()
-        .zip(figures)
-        .map(|(function, figures)| (function, medians(function, figures)))
-        .collect();
-    for pair in rows.chunks(2) {
-        for (function, row) in pair {
-            table.push_str(&line(function.name, row));
+    let mut before = [f64::NAN; 8];
+    for (function, figures) in functions.iter().zip(figures) {
+        let row = medians(function, figures);
+        table.push_str(&line(function.name, &row));
+        if !function.is_ours() {
+            let mut ratio = before;
+            ratio.iter_mut().zip(row).for_each(|(ours, theirs)| *ours /= theirs);
+            table.push_str(&line("ratio", &ratio));
         }
-        if let [(_, ours), (_, theirs)] = pair {
-            let mut ratios = *ours;
-            ratios.iter_mut().zip(theirs).for_each(|(own, other)| *own /= other);
-            table.push_str(&line("ratio", &ratios));
-        }
+        before = row;
     }
     table
 }

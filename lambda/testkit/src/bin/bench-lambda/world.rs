@@ -1,19 +1,24 @@
-//! What the functions talk to behind TLS: the Bedrock stand-in and `@connections`.
+//! What the functions talk to behind TLS: the Bedrock stand-in, `@connections` and DynamoDB.
 
+use crate::runtime::PATIENCE;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use std::convert::Infallible;
-use std::path::PathBuf;
-use std::time::Instant;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 use testkit::bedrock::{Knobs, Standin};
-use testkit::bench::{Failure, Scratch};
+use testkit::bench::{Failure, Measured, Scratch, beside};
 use testkit::listen::serve;
 use testkit::tls::Authority;
-use tokio::net::TcpListener;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::Command;
 use tokio::sync::mpsc;
+use tokio::time::sleep;
+use tokio_rustls::TlsAcceptor;
 
 /// Tokens of every answer.
 const TOKENS: usize = 8;
@@ -34,10 +39,13 @@ pub struct World {
     pub pushes: mpsc::UnboundedReceiver<Push>,
     /// The base URL of `@connections`.
     pub callback: String,
+    /// The URL of DynamoDB.
+    pub tables: String,
     /// The authority's certificate.
     pub ca_bundle: PathBuf,
     /// For what the processes say.
     pub said: PathBuf,
+    _database: Measured,
 }
 
 impl World {
@@ -55,8 +63,12 @@ impl World {
             service_fn(move |request| push(sender.clone(), request))
         };
         tokio::spawn(serve(listener, Some(authority.acceptor("127.0.0.1")?), service));
+        let (database, address) = database(&scratch.0.join("dynamodb")).await?;
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let tables = format!("https://{}", listener.local_addr()?);
+        tokio::spawn(relay(listener, authority.acceptor("127.0.0.1")?, address));
         let said = scratch.0.join("said");
-        Ok(World { standin, pushes, callback, ca_bundle, said })
+        Ok(World { standin, pushes, callback, tables, ca_bundle, said, _database: database })
     }
 
     /// The model's answers from now on: all at once, or a token every few milliseconds.
@@ -67,6 +79,34 @@ impl World {
     /// When the model was last asked, which is when its first chunk went out.
     pub fn model_spoke(&self) -> Result<Instant, Failure> {
         Ok(self.standin.requests().last().ok_or("the model was not asked")?.at)
+    }
+}
+
+/// The tables' server, which speaks no TLS itself, and where it listens.
+async fn database(said: &Path) -> Result<(Measured, String), Failure> {
+    let process = Measured::spawn(&mut Command::new(beside("dynamodb-server")?), said)?;
+    let until = Instant::now() + PATIENCE;
+    while Instant::now() < until {
+        let said = std::fs::read_to_string(said)?;
+        if let Some(address) = said.strip_prefix("http://").and_then(|said| said.strip_suffix('\n')) {
+            return Ok((process, address.to_owned()));
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+    Err("dynamodb-server does not listen".into())
+}
+
+/// Takes TLS off and passes the bytes on.
+async fn relay(listener: TcpListener, tls: TlsAcceptor, address: String) {
+    loop {
+        let Ok((socket, _)) = listener.accept().await else { continue };
+        let _ = socket.set_nodelay(true);
+        let (tls, address) = (tls.clone(), address.clone());
+        tokio::spawn(async move {
+            let (mut near, mut far) = (tls.accept(socket).await?, TcpStream::connect(address).await?);
+            far.set_nodelay(true)?;
+            copy_bidirectional(&mut near, &mut far).await
+        });
     }
 }
 
