@@ -283,7 +283,7 @@ impl Run {
 }
 
 /// How often a reply looks whether it was cancelled in another process: within 250 ms it must know.
-const LOOK: Duration = Duration::from_millis(150);
+const LOOK: Duration = Duration::from_millis(100);
 
 /// The terminal waits for the store this long and then goes without it.
 const KEEP_LIMIT: Duration = Duration::from_secs(8);
