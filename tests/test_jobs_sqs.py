@@ -50,10 +50,10 @@ def shared():
         yield lambdas
 
 
-def working(lambdas, function):
-    """The processes of this function that have an invocation."""
+def working(lambdas, *functions):
+    """The processes of these functions that have an invocation."""
     seen = lambdas.control("/seen")["invocations"]
-    return [one["pid"] for one in seen if one["function"] == function and one["outcome"] is None]
+    return [one["pid"] for one in seen if one["function"] in functions and one["outcome"] is None]
 
 
 def kill(pid):
@@ -347,7 +347,7 @@ def test_five_hundred_jobs_and_a_hail_of_kills_end_every_job():
             kills = 0
             while lambdas.control("/seen")["queued"] or not all(sent.done() for sent in sending):
                 time.sleep(draw.uniform(0.2, 0.8))
-                busy = working(lambdas, "worker") + working(lambdas, "rest")
+                busy = working(lambdas, "worker", "rest")
                 if busy and kills < 25:
                     kill(draw.choice(busy))
                     kills += 1
