@@ -137,7 +137,6 @@ def test_a_dead_reply_asked_again_under_its_id_says_how_it_ended(own):
     assert len(target.standin.asked(prompt)) == 1
 
 
-@pytest.mark.local("the emulator's queue ends with the emulator; see test_jobs_sqs")
 def test_a_job_that_was_running_is_delivered_again(own):
     target, prompt = own(), standin("again", tokens=60, gap_ms=20)
     job = Http(target).post("/invokeModel", {"prompt": prompt}).headers["location"]
@@ -151,7 +150,6 @@ def test_a_job_that_was_running_is_delivered_again(own):
     assert len(target.standin.asked(prompt)) == 2
 
 
-@pytest.mark.local("the emulator's queue ends with the emulator; see test_jobs_sqs")
 def test_jobs_that_waited_are_worked_off_after_a_kill(own):
     target = own(env={"JOBS_CONCURRENCY": "1"})
     prompts = [standin("waiting", tokens=8, gap_ms=20) for _ in range(12)]

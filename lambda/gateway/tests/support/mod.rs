@@ -1,6 +1,5 @@
 //! What several test files need; none needs all of it.
-#![allow(dead_code)]
-#![allow(clippy::unwrap_used, reason = "helpers fail as tests do")]
+#![allow(dead_code, clippy::unwrap_used, reason = "a test's helpers may fail")]
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_bedrockruntime::config::{Credentials, SharedCredentialsProvider};
