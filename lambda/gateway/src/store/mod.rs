@@ -173,15 +173,14 @@ impl Store {
         &self.client
     }
 
-    /// A store on these tables. Retries are the client's own matter; every call is given a time
-    /// limit of five seconds here, because the SDK has none by default.
+    /// A store on these tables. Retries are the client's own matter; where it has no time limit for a
+    /// call, and the SDK has none by default, it is given one of five seconds.
     pub fn new(client: Client, tables: Tables, retention: Retention, clock: Arc<dyn Clock>) -> Store {
         let config = client.config();
-        let limits = match config.timeout_config() {
-            Some(limits) => limits.to_builder(),
-            None => TimeoutConfig::builder(),
-        };
-        let limited = config.to_builder().timeout_config(limits.operation_timeout(CALL_LIMIT).build());
+        let limits = config.timeout_config();
+        let limit = limits.and_then(TimeoutConfig::operation_timeout).unwrap_or(CALL_LIMIT);
+        let limits = limits.map_or_else(TimeoutConfig::builder, TimeoutConfig::to_builder);
+        let limited = config.to_builder().timeout_config(limits.operation_timeout(limit).build());
         Store {
             client: Client::from_conf(limited.build()),
             tables: Arc::new(tables),

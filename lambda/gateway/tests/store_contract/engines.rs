@@ -10,6 +10,7 @@ mod moto;
 use crate::{TempDir, World, this_second};
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider, SharedHttpClient};
 use aws_smithy_runtime_api::client::http::{
     HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
@@ -18,12 +19,15 @@ use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use gateway::aws::http_client;
 use gateway::store::{Retention, StoppedClock, Store, Tables};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// Calls at once to an engine that keeps them apart by itself.
 const MANY: usize = 50;
 /// And to one whose turn each has to wait for, within the time limit of a call.
 const FEW: usize = 5;
+/// That limit, where the machine is busy with other things.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What has to go when a test has passed.
 pub(crate) struct Leftover(Option<(Client, Tables)>);
@@ -60,7 +64,10 @@ pub(crate) async fn moto() -> Option<(World, Leftover)> {
         )))
         .endpoint_url(url)
         .http_client(one_at_a_time(http_client(None).unwrap()));
-    Some(remote(&config.build(), FEW).await)
+    // It knows no token: a transaction that is sent again because it took long is refused by itself.
+    let patient = TimeoutConfig::builder().operation_timeout(PATIENCE).build();
+    let client = Store::client(&config.build()).config().to_builder().timeout_config(patient);
+    Some(remote(Client::from_conf(client.build()), FEW).await)
 }
 
 /// None where no endpoint is named: it is asked for, not missed.
@@ -68,12 +75,11 @@ pub(crate) async fn endpoint() -> Option<(World, Leftover)> {
     let url = std::env::var("DYNAMODB_TEST_ENDPOINT").ok()?;
     let config = aws_config::defaults(BehaviorVersion::v2026_01_12());
     let config = config.http_client(http_client(None).unwrap()).endpoint_url(url).load().await;
-    Some(remote(&config, MANY).await)
+    Some(remote(Store::client(&config), MANY).await)
 }
 
-async fn remote(config: &SdkConfig, at_once: usize) -> (World, Leftover) {
-    let (client, clock, id) =
-        (Store::client(config), StoppedClock::at(this_second()), gateway::chat::new_id());
+async fn remote(client: Client, at_once: usize) -> (World, Leftover) {
+    let (clock, id) = (StoppedClock::at(this_second()), gateway::chat::new_id());
     let tables =
         Tables { answers: format!("gateway-test-{id}-answers"), state: format!("gateway-test-{id}-state") };
     let store = Store::new(client.clone(), tables.clone(), Retention::default(), clock.clone());

@@ -6,7 +6,7 @@
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::config::retry::{RetryConfig, RetryPartition};
 use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider, SharedHttpClient};
 use aws_sdk_dynamodb::error::ConnectorError;
 use aws_smithy_runtime_api::client::http::{
@@ -147,7 +147,10 @@ impl Wire {
             .credentials_provider(SharedCredentialsProvider::new(credentials))
             .endpoint_url("http://store.invalid")
             .http_client(self.http_client());
-        Store::client(&config.build())
+        // The SDK has one purse of retries a process; a test that empties it must not empty another's.
+        let purse = RetryPartition::new(gateway::chat::new_id());
+        let config = Store::client(&config.build()).config().to_builder().retry_partition(purse);
+        Client::from_conf(config.build())
     }
 
     fn http_client(&self) -> SharedHttpClient {
