@@ -10,6 +10,8 @@ import pytest
 from clients import Http
 from dynamodb import Engine, Moto
 from target import GATEWAY, ROOT
+
+pytestmark = pytest.mark.local("the command")
 from uploads import Upload, environment, rows
 
 BAD = [

@@ -15,6 +15,8 @@ import uuid
 import pytest
 from dynamodb import Engine, Proxy, ask
 from target import until
+
+pytestmark = pytest.mark.local("the command")
 from uploads import Upload, environment, rows
 
 

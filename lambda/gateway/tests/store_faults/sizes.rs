@@ -38,9 +38,9 @@ async fn check(text: &str) {
     let done = store.job(&ann(), "j").await.unwrap().unwrap();
     assert!(done.request["prompt"] == text && done.completion.as_deref() == Some(text));
 
-    let mut row = CuratedRow { pk: "q".repeat(2048), answer: text.into(), extra: Default::default() };
-    row.extra.insert("note".into(), text.into());
-    store.put_curated(&[row.clone()]).await.unwrap();
+    let extra = serde_json::json!({ "note": text }).to_string();
+    let row = CuratedRow { pk: "q".repeat(2048), answer: text.into(), extra };
+    store.put_curated(std::slice::from_ref(&row)).await.unwrap();
     let found = store.find_answer(&gateway::store::AnswerKeys { prompt: Some(row.pk), ..asked("r") }).await;
     assert!(found.unwrap().unwrap().deltas[0].as_text() == text);
     assert!(store.delete_chat(&ann(), "c").await.unwrap());
