@@ -15,7 +15,7 @@ use std::time::Duration;
 /// How long a reply or job of a process that was killed counts as running, where this process is the
 /// only one; and where there may be others, which know only its rows.
 const ALONE: Duration = Duration::from_secs(5);
-const SHARED: Duration = Duration::from_secs(30);
+const SHARED: Duration = Duration::from_secs(60);
 
 /// The store and what belongs to it.
 pub struct Kept {
