@@ -159,7 +159,7 @@ def test_without_a_queue_or_a_store_no_jobs_are_taken(missing):
 def test_a_fifo_queue_stops_the_start_with_a_sentence():
     with running(env={"JOBS_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/1/j.fifo"}) as lambdas:
         assert Http(lambdas).post("/invokeModel", {"prompt": "q"}).status >= 500
-        assert any("standard queue" in line["text"] for line in lambdas.control("/logs"))
+        until(lambda: "standard queue" in lambdas.log, what="the sentence in the log")
 
 
 def test_a_send_that_fails_is_told_and_the_same_key_gives_one_job(shared):
