@@ -171,6 +171,11 @@ fn event(door: Door, stream: bool) -> Bytes {
         }
     };
     let mut event = template;
+    // With the ids of the event before it would be a delivery that repeats, and with its connection
+    // the places of processes that were killed would be taken.
+    for name in ["requestId", "messageId", "connectionId"] {
+        event["requestContext"][name] = number.to_string().into();
+    }
     event["body"] = body.to_string().into();
     event.to_string().into()
 }

@@ -1,6 +1,6 @@
 //! A share of one CPU, as Lambda gives it by memory: 1,769 MB is one, 128 MB is 7.2 % of it. The
-//! kernel's bandwidth control (cgroup v1 or v2) cuts it into periods of 20 ms, the length that public
-//! measurements of Lambda find.
+//! kernel's bandwidth control (cgroup v1 or v2) cuts it into periods of 20 ms, the length that users
+//! of Lambda have observed.
 
 use std::fs::{create_dir, remove_dir, write};
 use std::path::{Path, PathBuf};
