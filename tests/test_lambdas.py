@@ -8,6 +8,7 @@ import urllib.request
 
 import pytest
 from clients import MODEL, Http, Socket, events, new_id, standin, told
+from websockets.exceptions import InvalidStatus
 
 from functions import Functions
 from target import until
@@ -190,6 +191,24 @@ def test_a_bearer_key_passes_by_way_of_the_authorizer(make):
     assert Http(target, "secret-1").ask(standin()).status == 200
     assert Http(target).post(f"/{MODEL}", {"prompt": standin()}, authorization="Bearer secret-1").status == 200
     assert Http(target).post(f"/{MODEL}", {"prompt": "q"}, authorization="Bearer wrong").status == 403
+
+
+def test_a_page_of_an_allowed_origin_may_read_and_another_may_not(make):
+    target, page = make(env={"ALLOWED_ORIGINS": "https://chat.example"}), "https://chat.example"
+    for stream in (False, True):
+        reply = Http(target).post(f"/{MODEL}", {"prompt": standin("page"), "stream": stream}, origin=page)
+        assert reply.status == 200 and reply.headers["access-control-allow-origin"] == page
+        assert reply.headers["vary"] == "origin"
+        other = Http(target).post(f"/{MODEL}", {"prompt": "", "stream": stream}, origin="https://evil.example")
+        assert other.headers["access-control-allow-origin"] is None
+    asked = {"origin": page, "access-control-request-method": "POST"}
+    preflight = Http(target).send("OPTIONS", f"/{MODEL}", headers=asked)
+    assert preflight.status == 204 and "x-api-key" in preflight.headers["access-control-allow-headers"]
+    with Socket(target, origin=page) as socket:
+        assert told(socket.reply(standin(tokens=2))) == whole(2)
+    with pytest.raises(InvalidStatus) as refused, Socket(target, origin="https://evil.example"):
+        pass
+    assert refused.value.response.status_code == 403
 
 
 def test_an_environment_is_frozen_between_invocations_and_goes_on_after_it(target):

@@ -4,6 +4,7 @@
 //! address (the browser says `Origin`) nor by a name that resolves to it (`Host`).
 
 use gateway::chat::Caller;
+use gateway::edge::cors::{Origin, Origins, comparable, is_loopback};
 use gateway::edge::key;
 use gateway::error::{Error, Kind};
 use http::header::{AUTHORIZATION, HOST, HeaderValue, ORIGIN, SEC_WEBSOCKET_PROTOCOL};
@@ -18,7 +19,7 @@ use std::net::IpAddr;
 pub struct Guard {
     on_loopback: bool,
     hosts: Vec<String>,
-    origins: Vec<String>,
+    origins: Origins,
     /// By SHA-256 of the key: comparing digests tells nothing about a key by its timing.
     keys: HashMap<[u8; 32], Caller>,
 }
@@ -43,14 +44,12 @@ impl Guard {
                 "Listening on {host} lets others in, and no key is set. Give --api-key NAME=KEY, or listen on 127.0.0.1."
             ));
         }
-        let origins = origins.iter().map(|origin| {
-            let wrong = || format!("--allow-origin {origin} is no origin. Write it as https://example.com.");
-            Ok(comparable(&authority_of_origin(origin).ok_or_else(wrong)?))
-        });
+        let wrong =
+            |origin| format!("--allow-origin {origin} is no origin. Write it as https://example.com.");
         Ok(Guard {
             on_loopback: host.is_loopback(),
             hosts: hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
-            origins: origins.collect::<Result<_, String>>()?,
+            origins: Origins::new(origins).map_err(wrong)?,
             keys,
         })
     }
@@ -91,13 +90,10 @@ impl Guard {
     fn check_origin(&self, headers: &HeaderMap, host: &Authority) -> Result<Option<HeaderValue>, Error> {
         let mut allowed = None;
         for value in headers.get_all(ORIGIN) {
-            let origin =
-                value.to_str().ok().and_then(authority_of_origin).map(|authority| comparable(&authority));
-            let origin = origin.ok_or_else(foreign_page)?;
-            if self.origins.contains(&origin) {
-                allowed = Some(value.clone());
-            } else if origin != comparable(host) {
-                return Err(foreign_page());
+            match self.origins.judge(value.to_str().unwrap_or_default()) {
+                Origin::Allowed => allowed = Some(value.clone()),
+                Origin::Other(origin) if origin == comparable(host) => {}
+                Origin::Other(_) | Origin::Opaque => return Err(foreign_page()),
             }
         }
         Ok(allowed)
@@ -161,27 +157,6 @@ fn read_keys(keys: &[String]) -> Result<HashMap<[u8; 32], Caller>, String> {
         }
     }
     Ok(read)
-}
-
-/// Host and port of an origin; `null` and everything that is no origin have none.
-fn authority_of_origin(origin: &str) -> Option<Authority> {
-    let (_, rest) = origin.split_once("://")?;
-    rest.trim_end_matches('/').parse().ok()
-}
-
-/// A form in which all names of the loopback address are the same.
-fn comparable(authority: &Authority) -> String {
-    let host = authority.host().to_ascii_lowercase();
-    let host = if is_loopback(&host) { "localhost".to_owned() } else { host };
-    match authority.port_u16() {
-        Some(port) => format!("{host}:{port}"),
-        None => host,
-    }
-}
-
-fn is_loopback(name: &str) -> bool {
-    let bare = name.trim_start_matches('[').trim_end_matches(']');
-    name == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 fn forbidden(message: &str) -> Error {

@@ -5,10 +5,11 @@ use crate::websocket;
 use bytes::{Bytes, BytesMut};
 use gateway::chat::{Caller, new_id};
 use gateway::edge::body::{Body, failed};
+use gateway::edge::cors;
 use gateway::edge::{BODY_LIMIT, Doors};
 use gateway::error::{Error, Kind};
 use http::header::{self, HeaderValue};
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
@@ -118,7 +119,7 @@ impl Server {
             Err(error) => failed(&error, Some(&new_id())),
         };
         if let Some(origin) = origin {
-            allow(response.headers_mut(), origin, preflight);
+            cors::allow(response.headers_mut(), origin, preflight);
         }
         response
     }
@@ -126,7 +127,7 @@ impl Server {
     async fn answer(&self, request: Request<Incoming>, caller: Caller) -> Response<Body> {
         let (head, body) = request.into_parts();
         if head.method == Method::OPTIONS {
-            no_content()
+            cors::preflight()
         } else if is_upgrade(&head.headers) {
             websocket::upgrade(self, Request::from_parts(head, body), caller)
         } else if head.method == Method::GET && head.uri.path() == "/" {
@@ -175,12 +176,6 @@ async fn read(mut body: Incoming) -> Result<Bytes, Error> {
     Ok(bytes.freeze())
 }
 
-fn no_content() -> Response<Body> {
-    let mut response = Response::new(Body::Whole(Bytes::new()));
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    response
-}
-
 /// What a browser shows at the address that the command prints.
 fn index(headers: &HeaderMap) -> Response<Body> {
     // The guard has let no other Host through than names of this gateway.
@@ -194,19 +189,4 @@ fn index(headers: &HeaderMap) -> Response<Body> {
     let plain = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, plain);
     response
-}
-
-/// Lets a page of this origin read the reply.
-fn allow(headers: &mut HeaderMap, origin: HeaderValue, preflight: bool) {
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    headers.insert(header::VARY, HeaderValue::from_static("origin"));
-    let exposed = "x-request-id, x-cache, x-model, server-timing, retry-after, location";
-    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(exposed));
-    if preflight {
-        let allowed = "authorization, content-type, x-api-key, idempotency-key, accept";
-        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(allowed));
-        let methods = HeaderValue::from_static("GET, POST, DELETE, OPTIONS");
-        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
-        headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
-    }
 }

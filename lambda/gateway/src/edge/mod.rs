@@ -7,6 +7,7 @@
 pub mod body;
 pub mod chatbot;
 pub mod control;
+pub mod cors;
 pub mod fields;
 pub mod framing;
 pub mod function_url;

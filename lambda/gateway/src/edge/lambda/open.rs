@@ -1,11 +1,13 @@
 //! A gateway on AWS, put together from the function's environment; and its two functions.
 
+use super::http_event::{self, HttpEvent};
 use super::runtime::{Answer, Function, report_init_error, serve};
-use super::{authorizer, http_event, jobs_event, socket_event};
+use super::{authorizer, jobs_event, socket_event};
 use crate::aws;
 use crate::config::{Role, Settings};
 use crate::edge::Doors;
 use crate::edge::body::failed;
+use crate::edge::cors::{self, Origins};
 use crate::gateway::{Gateway, Rooms};
 use crate::model::bedrock::{Bedrock, IDLE};
 use crate::queue::Queue;
@@ -16,6 +18,7 @@ use aws_sdk_apigatewaymanagement::config::retry::RetryConfig;
 use aws_types::SdkConfig;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use http::Method;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +33,8 @@ pub struct Lambda {
     pub gateway: Arc<Gateway>,
     /// For pushes; its endpoint is the WebSocket API's.
     pub connections: aws_sdk_apigatewaymanagement::Client,
+    /// Of the web pages that may call.
+    pub origins: Origins,
     /// The job queue, where there is one and a store to keep jobs in.
     pub jobs: Option<Arc<Sqs>>,
 }
@@ -60,7 +65,10 @@ impl Lambda {
             );
         }
         let connections = connections(&config, settings.callback_url.as_deref());
-        Ok(Lambda { gateway: Gateway::open(settings, rooms)?, connections, jobs })
+        let origins = Origins::new(&settings.allowed_origins).map_err(|origin| {
+            format!("ALLOWED_ORIGINS: {origin} is no origin. Write it as https://example.com.")
+        })?;
+        Ok(Lambda { gateway: Gateway::open(settings, rooms)?, connections, origins, jobs })
     }
 
     /// The doors for one invocation.
@@ -129,7 +137,18 @@ impl Function for Rest {
 
 async fn http(lambda: &Lambda, event: &[u8], until: Instant) -> Answer {
     let response = match http_event::read(event, lambda.gateway.settings.caller_session) {
-        Ok(event) => lambda.doors(Some(until)).http(event.request, event.caller).await,
+        Ok(HttpEvent { request, caller }) => {
+            let origin = lambda.origins.allowed(request.headers());
+            let preflight = request.method() == Method::OPTIONS;
+            let mut response = match preflight {
+                true => cors::preflight(),
+                false => lambda.doors(Some(until)).http(request, caller).await,
+            };
+            if let Some(origin) = origin {
+                cors::allow(response.headers_mut(), origin, preflight);
+            }
+            response
+        }
         Err(error) => {
             tracing::error!(%error, "an event cannot be read");
             failed(&error, None)

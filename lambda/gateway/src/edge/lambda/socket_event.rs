@@ -6,6 +6,7 @@ use super::open::Lambda;
 use super::push::Connection;
 use super::runtime::{Answer, LAST_WORDS};
 use crate::chat::Caller;
+use crate::edge::cors::Origin;
 use crate::edge::key;
 use crate::edge::socket::Session;
 use crate::error::Error;
@@ -37,6 +38,10 @@ pub async fn handle(lambda: &Lambda, event: &[u8], until: Instant) -> Answer {
 /// The connection's caller, kept with it: later events do not say who it was. Never a push from
 /// here: API Gateway does not know the connection yet.
 async fn connect(lambda: &Lambda, id: &str, event: &Value) -> Value {
+    let foreign = |origin: &str| lambda.origins.judge(origin) != Origin::Allowed;
+    if !lambda.origins.is_empty() && header(event, "origin").any(foreign) {
+        return json!({"statusCode": 403});
+    }
     let caller = caller(&event["requestContext"], lambda.gateway.settings.caller_session);
     if let (Some(caller), Some(store)) = (caller, lambda.gateway.store())
         && let Err(error) = store.put_connection(id, &caller).await
@@ -44,16 +49,18 @@ async fn connect(lambda: &Lambda, id: &str, event: &Value) -> Value {
         tracing::warn!(%error, "a connection's caller was not stored");
         return json!({"statusCode": error.kind.status()});
     }
-    let offered = event["headers"].as_object().into_iter().flatten();
-    let subprotocols = offered.filter(|(name, _)| name.eq_ignore_ascii_case("sec-websocket-protocol"));
-    let selected = subprotocols
-        .filter_map(|(_, value)| value.as_str())
-        .flat_map(key::subprotocols)
-        .any(|name| name == key::SUBPROTOCOL);
+    let offered = header(event, "sec-websocket-protocol").flat_map(key::subprotocols);
+    let selected = offered.into_iter().any(|name| name == key::SUBPROTOCOL);
     match selected {
         true => json!({"statusCode": 200, "headers": {"Sec-WebSocket-Protocol": key::SUBPROTOCOL}}),
         false => json!({"statusCode": 200}),
     }
+}
+
+/// The event's headers of this name.
+fn header<'a>(event: &'a Value, wanted: &'a str) -> impl Iterator<Item = &'a str> {
+    let all = event["headers"].as_object().into_iter().flatten();
+    all.filter(move |(name, _)| name.eq_ignore_ascii_case(wanted)).filter_map(|(_, value)| value.as_str())
 }
 
 async fn disconnect(lambda: &Lambda, id: &str) -> Value {
