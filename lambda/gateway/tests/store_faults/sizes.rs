@@ -39,7 +39,7 @@ async fn check(text: &str) {
     assert!(done.request["prompt"] == text && done.completion.as_deref() == Some(text));
 
     let mut row = CuratedRow { pk: "q".repeat(2048), answer: text.into(), extra: Default::default() };
-    row.extra.insert("note".into(), text.into());
+    row.extra = serde_json::json!({"note": text}).to_string();
     store.put_curated(&[row.clone()]).await.unwrap();
     let found = store.find_answer(&gateway::store::AnswerKeys { prompt: Some(row.pk), ..asked("r") }).await;
     assert!(found.unwrap().unwrap().deltas[0].as_text() == text);
