@@ -68,11 +68,15 @@ class Server:
 class Engine(Server):
     """The engine of the gateway's own store, over HTTP."""
 
-    def __init__(self):
-        command = [SERVER, "--port", "0", "--tables", "unused-answers,unused-state"]
+    def __init__(self, tables="unused-answers,unused-state"):
+        command = [SERVER, "--port", "0", "--tables", tables]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self.url = self.process.stdout.readline().strip()
         assert self.url.startswith("http://"), "dynamodb-server did not start"
+
+    def stop(self):
+        super().stop()
+        self.process.stdout.close()
 
 
 class Moto(Server):

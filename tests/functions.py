@@ -6,10 +6,10 @@ import os
 import subprocess
 import urllib.request
 
+from tables import Tables
 from target import BUILT, GATEWAY, REST, WS, Target, until
 
 EMULATOR = str(BUILT / "lambda-emulator")
-DYNAMODB = str(BUILT / "dynamodb-server")
 SIGNER = "AKIATESTS"
 # The emulator answers for it.
 QUEUE = "https://sqs.us-east-1.amazonaws.com/123456789012/jobs"
@@ -27,7 +27,7 @@ class Functions(Target):
         super().__init__(standin, **options)
         self.signer, self.emulator = signer, list(emulator)
         assert not self.args, "the functions have no command line"
-        self.database = None
+        self.tables = None
 
     def command(self):
         """The command line of the emulator."""
@@ -46,18 +46,16 @@ class Functions(Target):
         env = {"LLM_GATEWAY_LOG": "info", "PUSH_INTERVAL_MS": "0", "LEASE_SECONDS": str(self.lease)}
         if self.standin:
             env["AWS_ENDPOINT_URL_BEDROCK_RUNTIME"] = self.standin.url
-        if self.database:
-            env |= {"AWS_ENDPOINT_URL_DYNAMODB": self.dynamodb}
-            env |= {"ANSWERS_TABLE": "answers", "STATE_TABLE": "state", "JOBS_QUEUE_URL": QUEUE}
+        if self.tables:
+            env |= self.tables.env | {"JOBS_QUEUE_URL": QUEUE}
         return env | self.env
 
     def start(self):
         """Starts everything and waits until it serves. The tables outlive a restart."""
         if self.process and self.process.poll() is None:
             return self
-        if self.store and not self.database:
-            self.database = subprocess.Popen([DYNAMODB], stdout=subprocess.PIPE, text=True)
-            self.dynamodb = self.database.stdout.readline().strip()
+        if self.store and not self.tables:
+            self.tables = Tables()
             if self.answers:
                 self.upload()
         with open(self.home / "emulator.log", "a") as log:
@@ -70,7 +68,7 @@ class Functions(Target):
 
     def upload(self):
         """Curated answers get into the table as a user gets them there."""
-        env = self.environment() | {"AWS_ENDPOINT_URL_DYNAMODB": self.dynamodb}
+        env = self.environment() | self.tables.env
         command = [GATEWAY, "upload", str(self.answers), "-t", "answers"]
         subprocess.run(command, env=env, check=True, capture_output=True, timeout=60)
 
@@ -120,9 +118,7 @@ class Functions(Target):
     def close(self):
         if self.process and self.process.poll() is None:
             self.stop()
-        if self.database:
-            self.database.kill()
-            self.database.wait(10)
-            self.database.stdout.close()
+        if self.tables:
+            self.tables.stop()
         self.process = None
         super().close()

@@ -1,8 +1,9 @@
 """What the suite runs against: the built gateway in front of the Bedrock stand-in.
 
-Everything that knows how a gateway is started, addressed, stopped or killed is in this file and in
-`functions.py`, so that the same tests run against the `llm-gateway` command and, where
-`LLM_GATEWAY_TARGET` is `lambda`, against the two Lambda binaries. Test files speak HTTP and WebSocket.
+Everything that knows how a gateway is started, addressed, stopped or killed is in this file, in
+`functions.py` and in `shared.py`, so that the same tests run against the `llm-gateway` command and, as
+`LLM_GATEWAY_TARGET` says, against the two Lambda binaries (`lambda`) or the command over tables and a
+queue that others share (`shared`). Test files speak HTTP and WebSocket only.
 """
 
 import contextlib
@@ -65,7 +66,7 @@ class Standin:
         self.process.stdout.close()
 
 
-LAMBDA = os.environ.get("LLM_GATEWAY_TARGET", "local") == "lambda"
+KIND = os.environ.get("LLM_GATEWAY_TARGET", "local")
 
 
 class Target:
@@ -202,11 +203,15 @@ class Target:
 
 def kind():
     """What the suite runs against."""
-    if not LAMBDA:
-        return Target
-    from functions import Functions
+    if KIND == "lambda":
+        from functions import Functions
 
-    return Functions
+        return Functions
+    if KIND == "shared":
+        from shared import Shared
+
+        return Shared
+    return Target
 
 
 @contextlib.contextmanager

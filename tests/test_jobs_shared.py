@@ -2,14 +2,13 @@
 whoever takes a job in, any of them works it off, and none is lost when one of them ends."""
 
 import contextlib
-import subprocess
 import time
 
 import pytest
 from clients import Http, new_id, standin
 
 from elasticmq import Queues
-from functions import DYNAMODB
+from tables import Tables
 from target import Standin, Target, until
 
 pytestmark = pytest.mark.local("the command")
@@ -18,15 +17,12 @@ pytestmark = pytest.mark.local("the command")
 @pytest.fixture(scope="module")
 def services():
     """Bedrock, the tables and the queues."""
-    bedrock, queues = Standin(), Queues()
-    tables = subprocess.Popen([DYNAMODB], stdout=subprocess.PIPE, text=True)
+    bedrock, tables, queues = Standin(), Tables(), Queues()
     try:
-        yield bedrock, tables.stdout.readline().strip(), queues
+        yield bedrock, tables, queues
     finally:
         queues.stop()
-        tables.kill()
-        tables.wait(10)
-        tables.stdout.close()
+        tables.stop()
         bedrock.stop()
 
 
@@ -36,10 +32,8 @@ def fleet(services):
     bedrock, tables, queues = services
     queue, dead = queues.create(f"jobs-{new_id()}")
     env = {
-        "AWS_ENDPOINT_URL_DYNAMODB": tables,
+        **tables.env,
         "AWS_ENDPOINT_URL_SQS": queues.url,
-        "ANSWERS_TABLE": "answers",
-        "STATE_TABLE": "state",
         "JOBS_QUEUE_URL": queue,
         "LEASE_SECONDS": "3",
         "JOBS_CONCURRENCY": "3",

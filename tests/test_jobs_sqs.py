@@ -15,7 +15,6 @@ import pytest
 from clients import Http, new_id, standin
 
 from functions import Functions
-from tables import Tables
 from target import until
 
 pytestmark = pytest.mark.functions("the queue and its worker")
@@ -29,10 +28,6 @@ class Jobs(Functions):
 
     def __init__(self, *, emulator=(), **options):
         super().__init__(emulator=["--visibility-ms", "5400000", *emulator], **options)
-
-    @property
-    def tables(self):
-        return Tables(self.dynamodb)
 
 
 @contextlib.contextmanager

@@ -25,8 +25,9 @@ mod table;
 /// Kilobytes of items that wait or are in flight; an item counts for at least one.
 const ROOM: u32 = 8 * 1024;
 
-/// The longest one call may take: a batch has up to a megabyte, and lines may be slow.
-const CALL_LIMIT: Duration = Duration::from_secs(20);
+/// The longest one attempt may take, where patience allows it: a batch has up to a megabyte, and lines
+/// may be slow.
+const ATTEMPT_LIMIT: Duration = Duration::from_secs(20);
 
 /// An upload on its way.
 pub struct Bulk {
@@ -100,7 +101,8 @@ impl Bulk {
     /// again until it has taken nothing for `patience`.
     pub fn new(store: &Store, lanes: usize, patience: Duration) -> Bulk {
         // The service's refusals and the items that it leaves undone are tried again in one place.
-        let limits = TimeoutConfig::builder().operation_timeout(CALL_LIMIT).build();
+        let attempt = ATTEMPT_LIMIT.min(patience * 2 / 5);
+        let limits = TimeoutConfig::builder().operation_timeout(attempt).build();
         let config = store.client.config().to_builder();
         let config = config.retry_config(RetryConfig::disabled()).timeout_config(limits).build();
         let shared = Arc::new(Shared {

@@ -2,7 +2,7 @@
 
 use super::item::{self, Item};
 use super::overflow::{ROOMY, SHARED};
-use super::{Bulk, Store};
+use super::{Bulk, Store, unavailable};
 use crate::error::{Error, Kind};
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -196,10 +196,14 @@ impl Store {
     /// writing all again is right.
     pub async fn put_curated(&self, rows: &[CuratedRow]) -> Result<(), Error> {
         let mut bulk = Bulk::new(self, 1, PATIENCE);
-        for (row, place) in rows.iter().zip(1..) {
-            bulk.put(place, row.clone()).await?;
-        }
-        bulk.finish().await
+        let all = async {
+            for (row, place) in rows.iter().zip(1..) {
+                bulk.put(place, row.clone()).await?;
+            }
+            bulk.finish().await
+        };
+        // What an upload's person is told is for the log here.
+        all.await.map_err(|error: Error| unavailable(error.message))
     }
 
     /// The row without its key.

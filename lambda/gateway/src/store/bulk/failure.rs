@@ -78,6 +78,23 @@ pub(super) fn of_parts(state: &str, error: Error) -> Error {
     ))
 }
 
+/// Nothing was heard.
+pub(super) fn silent(client: &Client) -> Error {
+    out_of_reach(client, "it does not answer")
+}
+
+fn out_of_reach(client: &Client, why: &str) -> Error {
+    unavailable(format!(
+        "DynamoDB in region {} cannot be reached: {why}. Check the network, the region (REGION_ID or \
+         AWS_REGION) and AWS_ENDPOINT_URL_DYNAMODB.",
+        region(client)
+    ))
+}
+
+fn region(client: &Client) -> &str {
+    client.config().region().map_or("(none)", |region| region.as_ref())
+}
+
 /// A refusal in a sentence that says what to do.
 pub(super) fn sentence<E>(
     client: &Client,
@@ -88,13 +105,9 @@ pub(super) fn sentence<E>(
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    let region = client.config().region().map_or("(none)", |region| region.as_ref());
+    let region = region(client);
     let Some(code) = error.code() else {
-        return unavailable(format!(
-            "DynamoDB in region {region} cannot be reached: {}. Check the network, the region (REGION_ID or \
-             AWS_REGION) and AWS_ENDPOINT_URL_DYNAMODB.",
-            causes(error)
-        ));
+        return out_of_reach(client, &causes(error));
     };
     let said = error.message().unwrap_or("nothing more");
     unavailable(match code {

@@ -97,8 +97,9 @@ async fn send(shared: &Shared, batch: Batch) -> Result<(), Error> {
     let (mut since, mut pause) = (Instant::now(), FIRST_PAUSE);
     loop {
         let call = shared.client.batch_write_item().request_items(&shared.table, open.clone());
-        let why = match call.send().await {
-            Ok(reply) => {
+        let why = match timeout_at(since + shared.patience, call.send()).await {
+            Err(_) => failure::silent(&shared.client),
+            Ok(Ok(reply)) => {
                 let left = reply.unprocessed_items.unwrap_or_default().remove(&shared.table);
                 let left = left.unwrap_or_default();
                 if left.is_empty() {
@@ -110,7 +111,7 @@ async fn send(shared: &Shared, batch: Batch) -> Result<(), Error> {
                 open = left;
                 failure::throttled(&shared.table, None, shared.patience)
             }
-            Err(error) => failure::again_or_not(shared, &error)?,
+            Ok(Err(error)) => failure::again_or_not(shared, &error)?,
         };
         if since.elapsed() + pause > shared.patience {
             return Err(why);
