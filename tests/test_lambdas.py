@@ -191,6 +191,31 @@ def test_a_bearer_key_passes_by_way_of_the_authorizer(make):
     assert Http(target, "secret-1").ask(standin()).status == 200
     assert Http(target).post(f"/{MODEL}", {"prompt": standin()}, authorization="Bearer secret-1").status == 200
     assert Http(target).post(f"/{MODEL}", {"prompt": "q"}, authorization="Bearer wrong").status == 403
+    # API Gateway keeps the policy and asks it about whatever the same key calls next.
+    assert Http(target, "secret-1").get("/chats").status == 200
+    with Socket(target, "secret-1") as socket:
+        assert told(socket.reply(standin(tokens=2))) == whole(2)
+        socket.send({"action": "chats"})
+        assert len(socket.next()["chats"]) == 3, "the same caller by HTTP and by WebSocket"
+
+
+def test_a_store_that_is_down_keeps_no_websocket_client_waiting(make):
+    target = make()
+    with Socket(target) as socket:
+        target.tables.stop()
+        socket.send("__ping__")
+        assert socket.raw() == '"__pong__"'
+        assert told(socket.reply(standin(tokens=3))) == whole(3)
+
+
+def test_a_reply_at_the_callers_cap_is_found_again_by_its_id(make):
+    target, given, prompt = make(env={"MAX_RUNNING_PER_CALLER": "1"}), new_id(), standin(tokens=40, gap_ms=50)
+    with Socket(target) as one, Socket(target) as two:
+        one.ask(prompt, request_id=given)
+        one.next()
+        assert told(two.reply(prompt, request_id=given)) == whole(40), "the same request needs no second place"
+        assert told(one.frames()) != "" and len(target.standin.asked(prompt)) == 1
+        assert told(two.reply(standin(tokens=2))) == whole(2), "and every place is free again"
 
 
 def test_a_page_of_an_allowed_origin_may_read_and_another_may_not(make):

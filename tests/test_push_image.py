@@ -158,7 +158,7 @@ def sourced(file, name, shell):
 def test_an_image_is_pushed_and_its_digest_written(place, function, repository):
     commit = place.commit("two")
     code, out, said = place.run(function, ARCHITECTURE="arm64")
-    image = f"{HOST}/{repository}:{commit}-arm64"
+    image = f"{HOST}/{repository}:{function}-{commit}-arm64"
     assert (code, out) == (0, DIGEST + "\n"), said
     assert place.env.read_text() == SETTINGS + f"IMAGE_DIGEST={DIGEST}\nARCHITECTURE=arm64\n"
     [built] = place.called("buildx", "build")
@@ -263,7 +263,7 @@ def test_another_registry_needs_no_aws_and_leaves_the_settings_alone(place):
     code, out, said = place.run("rest", REGISTRY="127.0.0.1:5000")
     assert (code, out) == (0, DIGEST + "\n"), said
     assert place.env.read_text() == SETTINGS
-    assert re.search(r"127\.0\.0\.1:5000/my/rest:[0-9a-f]{12}-(x86_64|arm64)\b", said)
+    assert re.search(r"127\.0\.0\.1:5000/my/rest:rest-[0-9a-f]{12}-(x86_64|arm64)\b", said)
 
 
 @pytest.mark.parametrize("args, word", [([], "rest"), (["both"], "rest"), (["rest", "ws"], "ws")])

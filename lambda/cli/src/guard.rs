@@ -150,6 +150,11 @@ fn read_keys(keys: &[String]) -> Result<HashMap<[u8; 32], Caller>, String> {
         else {
             return Err("--api-key must be NAME=KEY, such as --api-key alice=SECRET.".to_owned());
         };
+        if !Caller(name.to_owned()).is_known() {
+            return Err(format!(
+                "--api-key {name}=…: callers of that name are nobody's. Choose another name."
+            ));
+        }
         if read.insert(Sha256::digest(key.as_bytes()).into(), Caller(name.to_owned())).is_some() {
             return Err(format!(
                 "The key of {name} is another caller's too. Give each caller a key of its own."

@@ -49,7 +49,8 @@ pub struct Settings {
     pub tables: Option<(String, String)>,
     /// `OPENSEARCH_DOMAIN_ENDPOINT`: where retrieval searches.
     pub opensearch: Option<String>,
-    /// `CALLBACK_URL`: the WebSocket API's `https://…/stage`, where frames are pushed to.
+    /// `CALLBACK_URL`, else `AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI`: the WebSocket API's
+    /// `https://…/stage`, where frames are pushed to.
     pub callback_url: Option<String>,
     /// `ROLE`: what the `rest` function is.
     pub role: Role,
@@ -92,6 +93,7 @@ struct Raw {
     state_table: Option<String>,
     opensearch_domain_endpoint: Option<String>,
     callback_url: Option<String>,
+    aws_endpoint_url_apigatewaymanagementapi: Option<String>,
     role: Option<String>,
     aws_lambda_function_name: Option<String>,
 }
@@ -144,7 +146,7 @@ impl Settings {
             caller_session: wrong.choice("CALLER_SESSION", raw.caller_session, ["false", "true"]),
             tables: wrong.tables(raw.answers_table, raw.state_table),
             opensearch: raw.opensearch_domain_endpoint,
-            callback_url: raw.callback_url,
+            callback_url: raw.callback_url.or(raw.aws_endpoint_url_apigatewaymanagementapi),
             role: wrong.role(raw.role),
         };
         if wrong.0.is_empty() { Ok(settings) } else { Err(wrong.0) }

@@ -17,6 +17,7 @@ use crate::run::Run;
 use crate::store::{Holder, Slot, Store};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::oneshot;
 use tracing::Instrument;
 
 /// The rooms that a gateway is put together from.
@@ -83,20 +84,37 @@ impl Gateway {
         let cap = self.settings.max_running_per_caller.filter(|_| !request.caller.is_anyone());
         match self.live.admit(&request.caller, &request.id, &fingerprint, cap)? {
             Admitted::Running(reply) => Ok(reply),
-            Admitted::New(reply) => match self.place(&request, cap, &reply).await {
-                Ok(place) => {
-                    let run = Run::new(self.clone(), request, (plan, place), reply.clone()).go();
-                    // In the span of who asked: on Lambda the invocation's, whose id is on each line.
-                    tokio::spawn(run.in_current_span());
-                    Ok(reply)
-                }
-                Err(full) => {
-                    self.live.remove(&reply);
-                    // Somebody may have attached to it meanwhile.
-                    reply.end(Terminal::from(full.clone()));
-                    Err(full)
-                }
-            },
+            Admitted::New(reply) => {
+                let (tell, placed) = oneshot::channel();
+                let run = self.clone().run(request, plan, reply.clone(), (cap, tell));
+                // Whoever asks may leave meanwhile, but what was admitted must come to its end. In the
+                // asker's span: on Lambda the invocation's, whose id is on each line.
+                tokio::spawn(run.in_current_span());
+                placed.await.unwrap_or_else(|_| Err(Error::internal("a reply without a place")))?;
+                Ok(reply)
+            }
+        }
+    }
+
+    /// Gives an admitted reply, once it has a place; says whether it has one.
+    async fn run(
+        self: Arc<Gateway>,
+        request: Request,
+        plan: Plan,
+        reply: Arc<Reply>,
+        (cap, tell): (Option<usize>, oneshot::Sender<Result<(), Error>>),
+    ) {
+        match self.place(&request, cap, &reply).await {
+            Ok(place) => {
+                let _left = tell.send(Ok(()));
+                Run::new(self, request, (plan, place), reply).go().await;
+            }
+            Err(full) => {
+                self.live.remove(&reply);
+                // Somebody may have attached to it meanwhile.
+                reply.end(Terminal::from(full.clone()));
+                let _left = tell.send(Err(full));
+            }
         }
     }
 

@@ -23,6 +23,9 @@ const SOON: Duration = GATHER.saturating_add(Duration::from_millis(250));
 /// Conversations in a list.
 const CHATS: usize = 200;
 
+/// Where a reply that runs in another process is stored, and the log that it is played into.
+type Elsewhere = (Arc<Store>, ReplyKey, Arc<Log>);
+
 impl Gateway {
     /// Claims the request's id: `false` where the reply exists already and has been played into
     /// `reply`, or was asked for by the same delivery and is withdrawn. A store that is down claims
@@ -66,8 +69,33 @@ impl Gateway {
     /// # Errors
     /// `not_found`, also for a reply of another caller; `unavailable` where the store is down.
     pub async fn attach(self: &Arc<Gateway>, caller: &Caller, id: &str) -> Result<Arc<Reply>, Error> {
+        let (reply, elsewhere) = self.known(caller, id).await?;
+        if let Some((store, key, log)) = elsewhere {
+            let (gateway, mirrored) = (self.clone(), reply.clone());
+            let follow = async move {
+                tokio::select! {
+                    () = gateway.follow_stored(&store, &key, &mirrored, &log) => {}
+                    // It goes on where it runs; here nobody wants it any more.
+                    () = unread(&mirrored) => mirrored.withdraw(),
+                }
+            };
+            tokio::spawn(follow.in_current_span());
+        }
+        Ok(reply)
+    }
+
+    /// The caller's reply of this id as it stands now; one that runs elsewhere does not go on here.
+    ///
+    /// # Errors
+    /// As [`Gateway::attach`].
+    pub async fn look(&self, caller: &Caller, id: &str) -> Result<Arc<Reply>, Error> {
+        Ok(self.known(caller, id).await?.0)
+    }
+
+    /// The reply, with what is needed to follow it where it runs in another process.
+    async fn known(&self, caller: &Caller, id: &str) -> Result<(Arc<Reply>, Option<Elsewhere>), Error> {
         if let Some(reply) = self.live.find(caller, id) {
-            return Ok(reply);
+            return Ok((reply, None));
         }
         let Some(store) = self.rooms.store.clone() else {
             return Err(no_reply());
@@ -78,19 +106,15 @@ impl Gateway {
             // It may have been on its way from there to here while we looked, or have ended: what is
             // not live any more has its terminal stored.
             if let Some(reply) = self.live.find(caller, id) {
-                return Ok(reply);
+                return Ok((reply, None));
             }
             row = store.load_reply(&key).await?.ok_or_else(no_reply)?;
         }
         let reply = Reply::new(id.to_owned(), caller.clone(), row.fingerprint.clone().unwrap_or_default());
         // What is stored is played before anyone looks, so that a reply that has ended is seen ended.
         let log = Log::new();
-        if !self.play((&store, &key), row, &reply, &log).await {
-            let (gateway, mirrored) = (self.clone(), reply.clone());
-            let following = async move { gateway.follow_stored(&store, &key, &mirrored, &log).await };
-            tokio::spawn(following.in_current_span());
-        }
-        Ok(reply)
+        let ended = self.play((&store, &key), row, &reply, &log).await;
+        Ok((reply, (!ended).then_some((store, key, log))))
     }
 
     /// What is stored of a reply. One that has just begun in another process may not be there yet.
@@ -216,6 +240,16 @@ impl Gateway {
     pub(crate) fn memory(&self) -> Result<&Store, Error> {
         let message = "This gateway keeps nothing: it runs without a store.";
         self.rooms.store.as_deref().ok_or_else(|| Error::new(Kind::Unavailable, message))
+    }
+}
+
+/// Ready when a reply has had no reader for a while.
+async fn unread(reply: &Reply) {
+    loop {
+        sleep(LOOK).await;
+        if !reply.is_read() {
+            return;
+        }
     }
 }
 

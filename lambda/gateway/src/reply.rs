@@ -107,6 +107,11 @@ impl Reply {
         lock(&self.state).withdrawn
     }
 
+    /// Does anybody read it?
+    pub fn is_read(&self) -> bool {
+        lock(&self.state).readers > 0
+    }
+
     /// Asks the reply to stop; it ends with `cancelled` unless it has ended already.
     pub fn cancel(&self) {
         self.stop(cancelled());

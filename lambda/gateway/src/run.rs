@@ -2,7 +2,7 @@
 //! order of the rooms.
 
 use crate::chat::{CacheOutcome, Delta, Request, Started, Terminal, Usage, new_id};
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::flight::{Departure, Seat, past_deadline};
 use crate::gateway::Gateway;
 use crate::keep::{Done, GATHER, Keeper, Recording};
@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant as Clock;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 /// A reply being given.
 pub struct Run {
@@ -60,7 +60,7 @@ impl Run {
         let begun = tokio::select! {
             biased;
             begun = Box::pin(self.gateway.begin(&self.request, &self.reply)) => begun,
-            error = self.reply.stopped() => Err(error),
+            error = self.reply.stopped() => Err(self.stopped_elsewhere(error).await),
             () = sleep_until(self.deadline) => Err(past_deadline()),
         };
         let end = match begun {
@@ -76,20 +76,38 @@ impl Run {
                 &self.reply,
                 &end,
             );
+            // Before the end, because on Lambda nothing is sure to happen after it.
+            self.leave().await;
             self.reply.end(end);
         }
+        self.leave().await;
         // Whoever looks for the reply finds it, ended, here or, from now on, in the store.
         self.gateway.live.remove(&self.reply);
-        self.leave().await;
     }
 
     /// Gives up its place among the caller's running replies.
     async fn leave(&mut self) {
-        if let (Some(store), Some(place)) = (self.gateway.store(), self.place.take())
-            && let Err(error) = store.free_slot(place).await
-        {
-            tracing::warn!(request_id = self.request.id, %error, "a place was not given back yet");
+        let (Some(store), Some(place)) = (self.gateway.store(), self.place.take()) else { return };
+        match timeout(LEAVE_LIMIT, store.free_slot(place)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(request_id = self.request.id, %error, "a place was not given back yet")
+            }
+            Err(_) => tracing::warn!(request_id = self.request.id, "a place was not given back yet"),
         }
+    }
+
+    /// Stopped while it may only mirror a reply that runs in another process: that one is asked to
+    /// stop too.
+    async fn stopped_elsewhere(&self, why: Error) -> Error {
+        let elsewhere = !self.gateway.rooms.single_process && why.kind == Kind::Cancelled;
+        if let (Some(store), true) = (self.gateway.store(), elsewhere) {
+            let key = ReplyKey::new(&self.request.caller, &self.request.id);
+            if let Ok(Err(error)) = timeout(STOP_LIMIT, store.ask_to_cancel(&key)).await {
+                self.reply.lacks.store(&error);
+            }
+        }
+        why
     }
 
     async fn lead(&self) -> Terminal {
@@ -182,7 +200,7 @@ impl Run {
         // then is read once.
         let patience = if stopped { STOP_LIMIT } else { KEEP_LIMIT };
         let written = match recording {
-            Some(recording) => Some(timeout(patience, recording.stop()).await.unwrap_or(0)),
+            Some(recording) => Some(timeout_at(self.by(patience / 2), recording.stop()).await.unwrap_or(0)),
             None => None,
         };
         let end = self.terminal(landing, &all, pays);
@@ -240,7 +258,7 @@ impl Run {
         };
         let done = Done { request: &self.request, all, written, end: &end, learned };
         let patience = if matches!(end, Terminal::Failed { .. }) { STOP_LIMIT } else { KEEP_LIMIT };
-        let kept = match timeout(patience, keeper.finish(done)).await {
+        let kept = match timeout_at(self.by(patience), keeper.finish(done)).await {
             Ok(kept) => kept,
             Err(_) => Err(Error::internal("the store took too long to keep a reply")),
         };
@@ -252,6 +270,13 @@ impl Run {
                 end
             }
         }
+    }
+
+    /// When a wait for the store that begins now has to be over: on Lambda the process ends soon after
+    /// the deadline.
+    fn by(&self, patience: Duration) -> Instant {
+        let now = Instant::now();
+        (now + patience).min((self.deadline + LAST_WRITES).max(now + STOP_LIMIT / 2))
     }
 
     fn keeper(&self, started: Started, seen: (u64, u64)) -> Option<Arc<Keeper>> {
@@ -287,6 +312,12 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// The terminal waits for the store this long and then goes without it.
 const KEEP_LIMIT: Duration = Duration::from_secs(8);
+
+/// Past its deadline a reply writes no longer than this.
+const LAST_WRITES: Duration = Duration::from_millis(1500);
+
+/// A place is given back within this time, or later by itself.
+const LEAVE_LIMIT: Duration = Duration::from_millis(500);
 
 /// A terminal that is an error waits this long.
 const STOP_LIMIT: Duration = Duration::from_millis(1500);

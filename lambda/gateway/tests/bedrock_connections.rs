@@ -1,7 +1,6 @@
 //! The Bedrock adapter's connections: signed, shared, and closed when nobody reads any more.
 
 #![cfg(feature = "aws")]
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod support;
 

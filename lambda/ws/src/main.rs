@@ -5,5 +5,5 @@ use std::process::ExitCode;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    run(std::env::vars().collect(), Ws).await
+    run(std::env::vars().collect(), Ws::new).await
 }

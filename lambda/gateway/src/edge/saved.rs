@@ -13,7 +13,6 @@ use crate::reply::Reply;
 use bytes::Bytes;
 use http::{Request, Response, header};
 use serde_json::{Map, Value, json};
-use std::sync::Arc;
 
 /// `GET /answers/{id}?after=<seq>`: the stream from there on, or one status object where JSON is
 /// asked for.
@@ -27,11 +26,11 @@ pub async fn answer(
     id: &str,
 ) -> Result<Response<Body>, Error> {
     let after = after(request.uri().query().unwrap_or_default())?;
-    let reply = doors.gateway.attach(caller, id).await?;
     let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
     if accept.is_some_and(|accept| accept.contains("application/json")) {
-        return Ok(json(&status(&reply)));
+        return Ok(json(&status(&*doors.gateway.look(caller, id).await?)));
     }
+    let reply = doors.gateway.attach(caller, id).await?;
     let reader = reply.read(after).stop_on_drop(doors.gateway.settings.stop_on_disconnect);
     Ok(respond(reader, PromptVoice::each_delta(&reply.id).resumed(after), SSE).await)
 }
@@ -45,7 +44,7 @@ fn after(query: &str) -> Result<u64, Error> {
 }
 
 /// Where a reply stands now.
-fn status(reply: &Arc<Reply>) -> Value {
+fn status(reply: &Reply) -> Value {
     let mut object = Map::new();
     object.insert("request_id".into(), reply.id.as_str().into());
     object.insert("status".into(), "running".into());

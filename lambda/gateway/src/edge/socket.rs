@@ -257,13 +257,17 @@ async fn pump(
 ) -> Result<(), Gone> {
     let mut next = Instant::now();
     while let Some(step) = reader.next().await {
+        let last = matches!(step, Event::End(_));
         let frames = voice.frames(step);
         let pause = !interval.is_zero() && !frames.is_empty();
         for frame in frames {
             if voice.bears_repetition() {
                 outlet.send(frame).await?;
             } else if outlet.once(frame).await? == Sent::Perhaps {
-                return give_up(&mut voice, outlet).await;
+                return match last {
+                    true => hang_up(outlet).await,
+                    false => give_up(&mut voice, outlet).await,
+                };
             }
         }
         if pause {
@@ -283,8 +287,17 @@ async fn give_up(voice: &mut impl Voice, outlet: &dyn Outlet) -> Result<(), Gone
     let message = "A part of the answer may have been lost on its way to you. Ask again.";
     let end = Terminal::from(Error::new(Kind::Unavailable, message));
     for frame in voice.frames(Event::End(end)) {
-        outlet.send(frame).await?;
+        if outlet.once(frame).await? == Sent::Perhaps {
+            return hang_up(outlet).await;
+        }
     }
+    Err(Gone)
+}
+
+/// Closes a connection whose client may miss the end of a reply, or may have it already: a second one
+/// would be taken for the end of the next reply.
+async fn hang_up(outlet: &dyn Outlet) -> Result<(), Gone> {
+    let _closed = outlet.close(1011, "The end of a reply may be lost.").await;
     Err(Gone)
 }
 

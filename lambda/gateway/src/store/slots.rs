@@ -25,13 +25,14 @@ pub enum Holder<'a> {
 pub struct Slot {
     key: Item,
     entry: String,
+    borrowed: bool,
 }
 
 const RUNNING: &str = "running";
 
 impl Store {
     /// Takes one of the holder's `most` places under this name, for `time` at most. `None` where all
-    /// are taken.
+    /// are taken, and none of them under the same name.
     pub async fn take_slot(
         &self,
         holder: Holder<'_>,
@@ -43,13 +44,18 @@ impl Store {
             Holder::Connection(id) => item::key(&item::connection_pk(id), RUNNING),
             Holder::Caller(caller) => item::key(&item::running_pk(caller), RUNNING),
         };
-        let slot = Slot { key, entry: format!("{}#{name}", self.lease_end(time)) };
+        let slot = Slot { key, entry: format!("{}#{name}", self.lease_end(time)), borrowed: false };
         let mut attempt = 0;
         loop {
             let Err(taken) = self.add(&slot, most, time).await? else { return Ok(Some(slot)) };
             // A write whose answer was lost is sent again by the SDK and then meets itself.
             if taken.contains(&slot.entry) {
                 return Ok(Some(slot));
+            }
+            let same = |entry: &String| entry.split_once('#').is_some_and(|(_, known)| known == name);
+            if taken.iter().any(|entry| same(entry) && !self.is_over(entry)) {
+                // The same request again: it has its place, which is not this one's to give back.
+                return Ok(Some(Slot { borrowed: true, ..slot }));
             }
             let dead: Vec<String> = taken.into_iter().filter(|entry| self.is_over(entry)).collect();
             if dead.is_empty() {
@@ -62,6 +68,9 @@ impl Store {
 
     /// Gives a place back.
     pub async fn free_slot(&self, slot: Slot) -> Result<(), Error> {
+        if slot.borrowed {
+            return Ok(());
+        }
         self.remove(&slot.key, vec![slot.entry]).await
     }
 

@@ -40,7 +40,7 @@ async fn function(concurrency: &str) -> (Lambda, Arc<Sqs>, Client) {
     let settings = Settings::from_vars([("JOBS_CONCURRENCY".to_owned(), concurrency.to_owned())]).unwrap();
     let connections = aws_sdk_apigatewaymanagement::Client::new(&config);
     let gateway = Gateway::open(settings, rooms).unwrap();
-    (Lambda { gateway, connections, jobs: Some(sqs.clone()) }, sqs, client)
+    (Lambda { gateway, connections, origins: Default::default(), jobs: Some(sqs.clone()) }, sqs, client)
 }
 
 async fn submit(function: &Lambda, sqs: &Sqs, text: &str) -> String {

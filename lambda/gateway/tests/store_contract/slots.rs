@@ -22,6 +22,17 @@ pub async fn only_so_many_places_are_taken_and_one_given_back_is_free(world: Wor
     assert!(take(&world, holder, "m4").await.is_none());
 }
 
+pub async fn a_repeated_request_needs_no_second_place_and_gives_none_back(world: World) {
+    let holder = Holder::Connection("c");
+    take(&world, holder, "m1").await.unwrap();
+    take(&world, holder, "m2").await.unwrap();
+    let again = take(&world, holder, "m1").await.unwrap();
+    world.store.free_slot(again).await.unwrap();
+    assert!(take(&world, holder, "m3").await.is_none());
+    world.clock.advance(TIME);
+    assert!(take(&world, holder, "m1").await.is_some());
+}
+
 pub async fn a_place_of_a_killed_process_is_free_after_its_time(world: World) {
     let (anns, bobs) = (ann(), bob());
     let holder = Holder::Caller(&anns);

@@ -6,10 +6,11 @@ use super::options::Options;
 use super::queue::Queue;
 use super::records::Records;
 use super::registry::Registry;
-use std::collections::BTreeMap;
+use serde_json::Value;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// The functions and everything that is known about clients.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub(super) struct Front {
     pub worker: Option<Arc<Function>>,
     /// What was seen.
     pub records: Arc<Records>,
+    /// Policies that the REST API's authorizer gave, by the key that it was asked about.
+    pub policies: Mutex<HashMap<String, Value>>,
     /// How pushes are to fail.
     pub pushing: Pushing,
     /// The open WebSocket connections.
@@ -71,6 +74,7 @@ impl Front {
             records,
             pushing: Pushing::default(),
             registry: Registry::default(),
+            policies: Mutex::default(),
             queue: Queue::new(options.concurrency),
             ws_address,
             options,

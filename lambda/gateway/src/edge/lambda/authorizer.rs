@@ -18,13 +18,24 @@ pub fn handle(event: &[u8]) -> Answer {
     // The principal must not tell the key: it appears in access logs.
     let digest = hex(&Sha256::digest(key.as_bytes())[..16]);
     let statement = json!({
-        "Action": "execute-api:Invoke", "Effect": "Allow", "Resource": event["methodArn"],
+        "Action": "execute-api:Invoke", "Effect": "Allow", "Resource": resource(&event),
     });
     Answer::Whole(json!({
         "principalId": format!("key-{digest}"),
         "policyDocument": {"Version": "2012-10-17", "Statement": [statement]},
         "usageIdentifierKey": key,
     }))
+}
+
+/// What the key opens: every method of the stage, because API Gateway keeps the policy for minutes and
+/// asks it for whatever the same key calls next. A WebSocket is opened by its one route.
+fn resource(event: &Value) -> String {
+    let arn = event["methodArn"].as_str().unwrap_or_default();
+    let mut parts = arn.splitn(3, '/');
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(api), Some(stage), Some(method)) if method != "$connect" => format!("{api}/{stage}/*"),
+        _ => arn.to_owned(),
+    }
 }
 
 /// `x-api-key`, `Authorization: Bearer`, or a browser's WebSocket subprotocol.
@@ -58,6 +69,17 @@ mod tests {
             _ => panic!("neither a policy nor a refusal"),
         };
         assert_eq!(key.as_deref(), expected);
+    }
+
+    #[test]
+    fn a_policy_holds_for_all_that_the_key_may_call_next() {
+        let check = |arn: &str, expected: &str| assert_eq!(resource(&json!({ "methodArn": arn })), expected);
+        check(
+            "arn:aws:execute-api:eu-west-1:1:api/prod/POST/a/b",
+            "arn:aws:execute-api:eu-west-1:1:api/prod/*",
+        );
+        let connect = "arn:aws:execute-api:eu-west-1:1:api/prod/$connect";
+        check(connect, connect);
     }
 
     #[test]

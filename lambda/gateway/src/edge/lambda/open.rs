@@ -47,6 +47,12 @@ impl Lambda {
     pub async fn open(vars: Vec<(String, String)>) -> Result<Lambda, String> {
         let settings = Settings::from_vars(vars).map_err(|wrong| wrong.join("\n"))?;
         let config = aws::settings(aws::http_client(settings.ca_bundle.as_deref())?).load().await;
+        if settings.opensearch.is_some() {
+            return Err(
+                "OPENSEARCH_DOMAIN_ENDPOINT is set, and the functions do not search it yet. Unset it."
+                    .to_owned(),
+            );
+        }
         let bedrock = Arc::new(Bedrock::new(&config, IDLE));
         let rooms = Rooms {
             model: bedrock.clone(),
@@ -93,7 +99,10 @@ fn connections(config: &SdkConfig, url: Option<&str>) -> aws_sdk_apigatewaymanag
 }
 
 /// A function's whole life, from its environment on.
-pub async fn run<F: Function>(vars: Vec<(String, String)>, function: fn(Lambda) -> F) -> ExitCode {
+pub async fn run<F: Function>(
+    vars: Vec<(String, String)>,
+    function: fn(Lambda) -> Result<F, String>,
+) -> ExitCode {
     let filter = vars.iter().find(|(name, _)| name == "LLM_GATEWAY_LOG").map(|(_, value)| value.clone());
     telemetry::json_logs(filter.as_deref());
     match life(vars, function).await {
@@ -106,13 +115,16 @@ pub async fn run<F: Function>(vars: Vec<(String, String)>, function: fn(Lambda) 
 }
 
 /// Serves until the process is ended.
-async fn life<F: Function>(vars: Vec<(String, String)>, function: fn(Lambda) -> F) -> Result<(), String> {
+async fn life<F: Function>(
+    vars: Vec<(String, String)>,
+    function: fn(Lambda) -> Result<F, String>,
+) -> Result<(), String> {
     if !vars.iter().any(|(name, _)| name == "AWS_LAMBDA_RUNTIME_API") {
         let sentence = "This is a Lambda function and Lambda is not here. On one machine run `llm-gateway`.";
         return Err(sentence.to_owned());
     }
-    match Lambda::open(vars).await {
-        Ok(lambda) => serve(Arc::new(function(lambda))).await.map_err(|error| error.to_string()),
+    match Lambda::open(vars).await.and_then(function) {
+        Ok(function) => serve(Arc::new(function)).await.map_err(|error| error.to_string()),
         Err(sentence) => {
             report_init_error(&sentence).await;
             Err(sentence)
@@ -121,7 +133,17 @@ async fn life<F: Function>(vars: Vec<(String, String)>, function: fn(Lambda) -> 
 }
 
 /// The `rest` function: HTTP events, and by `ROLE` the worker or the authorizer.
-pub struct Rest(pub Lambda);
+pub struct Rest(Lambda);
+
+impl Rest {
+    /// The function over this gateway.
+    ///
+    /// # Errors
+    /// None: every role has what it needs when the gateway is open.
+    pub fn new(lambda: Lambda) -> Result<Rest, String> {
+        Ok(Rest(lambda))
+    }
+}
 
 impl Function for Rest {
     fn invoke(&self, event: Bytes, until: Instant) -> BoxFuture<'_, Answer> {
@@ -158,7 +180,22 @@ async fn http(lambda: &Lambda, event: &[u8], until: Instant) -> Answer {
 }
 
 /// The `ws` function.
-pub struct Ws(pub Lambda);
+pub struct Ws(Lambda);
+
+impl Ws {
+    /// The function over this gateway.
+    ///
+    /// # Errors
+    /// A sentence where nothing says where frames are pushed to.
+    pub fn new(lambda: Lambda) -> Result<Ws, String> {
+        match &lambda.gateway.settings.callback_url {
+            Some(_) => Ok(Ws(lambda)),
+            None => Err("CALLBACK_URL is missing. Set it to the WebSocket API's address for pushes, \
+                         https://API.execute-api.REGION.amazonaws.com/STAGE."
+                .to_owned()),
+        }
+    }
+}
 
 impl Function for Ws {
     fn invoke(&self, event: Bytes, until: Instant) -> BoxFuture<'_, Answer> {

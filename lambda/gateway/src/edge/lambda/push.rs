@@ -31,6 +31,9 @@ struct Trouble {
     outcome: Option<&'static str>,
 }
 
+/// A frame is tried for this long: where nothing gets through, an invocation must not wait for its end.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// One call may take this long.
 const CALL: Duration = Duration::from_secs(5);
 
@@ -76,6 +79,7 @@ impl Connection {
     /// `repeated`.
     async fn push(&self, frame: String, repeated: bool) -> Result<Sent, Gone> {
         let mut wait = FIRST_WAIT;
+        let until = self.until.min(Instant::now() + PATIENCE);
         let data = Blob::new(frame);
         loop {
             match self.call(data.clone()).await {
@@ -89,7 +93,7 @@ impl Connection {
                     lock(&self.trouble).outcome = Some("perhaps");
                     return Ok(Sent::Perhaps);
                 }
-                _ if Instant::now() + wait >= self.until => return Err(self.lost("given up")),
+                _ if Instant::now() + wait >= until => return Err(self.lost("given up")),
                 Push::Later | Push::Ambiguous => sleep(wait).await,
             }
             wait = (wait * 2).min(LAST_WAIT);
@@ -116,10 +120,13 @@ impl Connection {
 }
 
 fn outcome(error: &SdkError<PostToConnectionError>) -> Push {
+    if matches!(error, SdkError::ConstructionFailure(_)) {
+        return Push::Refused;
+    }
     match error.raw_response().map(|response| response.status().as_u16()) {
         Some(410) => Push::Gone,
-        Some(403 | 413) => Push::Refused,
         Some(429) => Push::Later,
+        Some(400..=499) => Push::Refused,
         _ => Push::Ambiguous,
     }
 }

@@ -9,7 +9,6 @@ use crate::chat::Caller;
 use crate::edge::cors::Origin;
 use crate::edge::key;
 use crate::edge::socket::Session;
-use crate::error::Error;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -74,13 +73,7 @@ async fn disconnect(lambda: &Lambda, id: &str) -> Value {
 }
 
 async fn message(lambda: &Lambda, id: &str, event: &Value, until: Instant) -> Answer {
-    let caller = match caller_of(lambda, id, event).await {
-        Ok(caller) => caller,
-        Err(error) => {
-            tracing::warn!(%error, "a message's caller is not known");
-            return Answer::Whole(json!({"statusCode": error.kind.status()}));
-        }
-    };
+    let caller = caller_of(lambda, id, event).await;
     let context = &event["requestContext"];
     let text = event["body"].as_str().unwrap_or_default().to_owned();
     let outlet = Arc::new(Connection::new(lambda.connections.clone(), id.to_owned(), until + LAST_WORDS));
@@ -98,15 +91,16 @@ async fn message(lambda: &Lambda, id: &str, event: &Value, until: Instant) -> An
     Answer::Then(json!({"statusCode": 200}), going)
 }
 
-/// Who the connection was opened by. Where the deployment has no authentication, the connection
-/// is its own caller.
-async fn caller_of(lambda: &Lambda, id: &str, event: &Value) -> Result<Caller, Error> {
-    if let Some(caller) = caller(&event["requestContext"], lambda.gateway.settings.caller_session) {
-        return Ok(caller);
-    }
+/// Who the connection was opened by, as it was found out then. Where nobody was, or the store cannot
+/// say, the connection is its own caller: nothing of anybody else's can be reached from it.
+async fn caller_of(lambda: &Lambda, id: &str, event: &Value) -> Caller {
     let stored = match lambda.gateway.store() {
-        Some(store) => store.connection(id).await?,
+        Some(store) => store.connection(id).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "a message's caller is not known");
+            None
+        }),
         None => None,
     };
-    Ok(stored.unwrap_or_else(|| Caller::connection(id)))
+    let told = || caller(&event["requestContext"], lambda.gateway.settings.caller_session);
+    stored.or_else(told).unwrap_or_else(|| Caller::connection(id))
 }
