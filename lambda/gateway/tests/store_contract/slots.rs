@@ -26,6 +26,7 @@ pub async fn a_repeated_request_needs_no_second_place_and_gives_none_back(world:
     let holder = Holder::Connection("c");
     take(&world, holder, "m1").await.unwrap();
     take(&world, holder, "m2").await.unwrap();
+    world.clock.advance(Duration::from_millis(1));
     let again = take(&world, holder, "m1").await.unwrap();
     world.store.free_slot(again).await.unwrap();
     assert!(take(&world, holder, "m3").await.is_none());
