@@ -10,6 +10,7 @@ use crate::keep::{Done, Keeper};
 use crate::log::Landing;
 use crate::reply::lock;
 use crate::run::{Run, learnable, terminal};
+use crate::shared_flight::Left;
 use crate::store::ReplyKey;
 use crate::telemetry;
 use std::sync::{Arc, Mutex};
@@ -62,23 +63,25 @@ struct CarriedFlight {
 }
 
 impl Run {
-    /// This reply stops before its flight has landed. Does that go on, for other processes?
-    pub(crate) async fn carry_on(&self, seat: &Seat, keeper: &Keeper, learn: Option<&String>) -> bool {
+    /// This reply ends without a whole answer. Where its flight has not landed and others follow, it is
+    /// carried on for them.
+    pub(crate) async fn leave_flight(&self, seat: &Seat, keeper: &Keeper, learn: Option<&String>) -> Left {
+        let Some(share) = seat.share() else { return Left::Alone };
         let key = ReplyKey::new(&self.request.caller, &new_id());
-        match seat.share() {
-            // Those who follow a process that is ending ask another one.
-            Some(share) if !self.gateway.live.is_closed() && share.hand_over(&self.reply, &key).await => {}
-            _ => return false,
+        // A process that is ending carries nothing on.
+        let goes_on = !seat.log.has_landed() && !self.gateway.live.is_closed();
+        let left = share.leave(&self.reply, goes_on.then_some(&key)).await;
+        if left == Left::HandedOver {
+            self.gateway.carried.spawn(CarriedFlight {
+                seat: seat.clone(),
+                keeper: Arc::new(keeper.under(key)),
+                // It is nobody's turn in a conversation.
+                request: Request { keep_chat: false, ..self.request.clone() },
+                tokens: self.plan.tokens,
+                learn: learn.cloned(),
+            });
         }
-        self.gateway.carried.spawn(CarriedFlight {
-            seat: seat.clone(),
-            keeper: Arc::new(keeper.under(key)),
-            // It is nobody's turn in a conversation.
-            request: Request { keep_chat: false, ..self.request.clone() },
-            tokens: self.plan.tokens,
-            learn: learn.cloned(),
-        });
-        true
+        left
     }
 }
 

@@ -9,6 +9,7 @@ use crate::keep::{Done, GATHER, Keeper, Recording};
 use crate::log::{Landing, Log};
 use crate::plan::Plan;
 use crate::reply::{Reply, cancelled};
+use crate::shared_flight::Left;
 use crate::store::{ReplyKey, Slot};
 use crate::telemetry;
 use std::collections::BTreeMap;
@@ -175,14 +176,14 @@ impl Run {
         };
         let all = self.reply.freeze();
         let stopped = landing.outcome.is_err();
-        let carried = match (&seat, &keeper) {
-            (Some(seat), Some(keeper)) if stopped && !log.has_landed() => {
-                Box::pin(self.carry_on(seat, keeper, learn.as_ref())).await
+        let left = match (&seat, &keeper) {
+            (Some(seat), Some(keeper)) if stopped => {
+                Box::pin(self.leave_flight(seat, keeper, learn.as_ref())).await
             }
-            _ => false,
+            _ => Left::Alone,
         };
         // One of those who share a model call pays for it and learns its answer.
-        let pays = !carried && seat.as_ref().is_some_and(|seat| seat.pays());
+        let pays = left != Left::HandedOver && seat.as_ref().is_some_and(|seat| seat.pays());
         if stopped {
             // The seat is given up: if it was the last, the model stops now. A whole answer
             // keeps its seat until it is stored, for identical questions that come meanwhile.
@@ -193,7 +194,8 @@ impl Run {
         let patience = if stopped { STOP_LIMIT } else { KEEP_LIMIT };
         let written = match recording {
             Some(recording) => Some(timeout(patience, recording.stop()).await.unwrap_or(0)),
-            None => None,
+            // Those who follow must find how it ended.
+            None => (left != Left::Alone).then_some(0),
         };
         let end = terminal(landing, &all, (self.plan.tokens, pays));
         let end = Box::pin(self.keep(keeper, &all, written, (end, learn.filter(|_| pays)))).await;

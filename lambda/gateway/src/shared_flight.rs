@@ -43,6 +43,17 @@ pub struct Share {
     ours: watch::Sender<Option<bool>>,
 }
 
+/// Whom a leader that stops has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// Nobody that is known of.
+    Alone,
+    /// Others, who look how the reply ended.
+    Followed,
+    /// Others, for whom the flight goes on.
+    HandedOver,
+}
+
 /// One who follows a leader, or is about to.
 struct Follower<'a> {
     flight: Flight,
@@ -94,20 +105,24 @@ impl Share {
         own.await
     }
 
-    /// This reply stops and its flight has not landed. Where other processes follow it, they will from
-    /// now on find its deltas under `to`, and `true` is given; else nobody will follow it any more.
-    pub async fn hand_over(&self, reply: &Arc<Reply>, to: &ReplyKey) -> bool {
+    /// This reply ends without a whole answer. Where it leads and others follow, they will from now on
+    /// find the flight's deltas under `to`; where nobody does, nobody will follow it any more.
+    pub async fn leave(&self, reply: &Arc<Reply>, to: Option<&ReplyKey>) -> Left {
         if !self.pays() || !Arc::ptr_eq(reply, &self.reply) {
-            return false;
+            return Left::Alone;
         }
-        let lead = Lead { reply: to, nonce: &self.nonce, over: None, lease: self.lease };
-        let handing = async {
-            let lonely = self.store.end_lonely_flight(&self.key, &self.nonce).await?;
-            Ok(!lonely && self.store.hand_over_flight(&self.key, lead).await?)
+        let leaving = async {
+            if self.store.end_lonely_flight(&self.key, &self.nonce).await? {
+                return Ok(Left::Alone);
+            }
+            let Some(to) = to else { return Ok(Left::Followed) };
+            let lead = Lead { reply: to, nonce: &self.nonce, over: None, lease: self.lease };
+            let handed = self.store.hand_over_flight(&self.key, lead).await?;
+            Ok(if handed { Left::HandedOver } else { Left::Alone })
         };
-        let handed = timeout(HAND_OVER, handing).await;
-        self.told(handed.unwrap_or_else(|_| Err(Error::internal("a flight was not handed over in time"))))
-            .unwrap_or(false)
+        let left = timeout(HAND_OVER, leaving).await;
+        let late = || Err(Error::internal("the store took too long to say who follows a reply"));
+        self.told(left.unwrap_or_else(|_| late())).unwrap_or(Left::Alone)
     }
 
     /// Gives the flight that stands, or `None` where this process is to ask the model.
