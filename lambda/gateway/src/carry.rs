@@ -8,7 +8,7 @@ use crate::chat::{Request, new_id};
 use crate::flight::{Seat, past_deadline};
 use crate::keep::{Done, Keeper};
 use crate::log::Landing;
-use crate::reply::lock;
+use crate::reply::{cancelled, lock};
 use crate::run::{Run, learnable, terminal};
 use crate::shared_flight::Left;
 use crate::store::ReplyKey;
@@ -16,12 +16,15 @@ use crate::telemetry;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 /// Carried flights that have no time left may write how they ended for so long.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether somebody still follows a carried flight.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The flights that this process carries on.
 #[derive(Default)]
@@ -70,6 +73,9 @@ impl Run {
         let key = ReplyKey::new(&self.request.caller, &new_id());
         // A process that is ending carries nothing on.
         let goes_on = !seat.log.has_landed() && !self.gateway.live.is_closed();
+        if goes_on && seat.is_last() {
+            share.unfollow().await;
+        }
         let left = share.leave(&self.reply, goes_on.then_some(&key)).await;
         if left == Left::HandedOver {
             self.gateway.carried.spawn(CarriedFlight {
@@ -86,6 +92,18 @@ impl Run {
 }
 
 impl CarriedFlight {
+    /// Ready when nobody waits for it any more.
+    async fn forsaken(&self) {
+        loop {
+            sleep(LOOK).await;
+            if let Some(share) = self.seat.share().filter(|_| self.seat.is_last())
+                && share.is_forsaken().await
+            {
+                return;
+            }
+        }
+    }
+
     async fn go(self, stop: CancellationToken) {
         let log = &self.seat.log;
         // Begins at once, with all that was said by now.
@@ -93,6 +111,7 @@ impl CarriedFlight {
         let landing = tokio::select! {
             landing = log.landing() => landing,
             () = stop.cancelled() => Landing { outcome: Err(past_deadline()), usage: None },
+            () = self.forsaken() => Landing { outcome: Err(cancelled()), usage: None },
         };
         let all = log.after(0);
         // Who follows elsewhere pays, unless another reply here does.

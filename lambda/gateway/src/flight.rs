@@ -47,6 +47,11 @@ impl Seat {
         if self.log.has_landed() {
             return !self.place.paid.swap(true, Ordering::Relaxed);
         }
+        self.is_last()
+    }
+
+    /// Does nobody else here sit in the flight?
+    pub fn is_last(&self) -> bool {
         Arc::strong_count(&self.place) == 1
     }
 

@@ -9,9 +9,9 @@
 use crate::chat::{Terminal, new_id};
 use crate::error::{Error, Kind};
 use crate::log::{Landing, Log};
-use crate::reply::Reply;
+use crate::reply::{Reply, lock};
 use crate::store::{Flight, Lead, ReplyKey, ReplyRow, Store};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -26,7 +26,7 @@ const FIRST_ROW: Duration = Duration::from_secs(10);
 /// Looks that may fail in a row, for one who has heard a part of the answer.
 const FAILED_LOOKS: u32 = 4;
 
-/// Who stops a reply is not kept waiting longer by those who might go on with it.
+/// Who stops a reply is not kept waiting longer by others who follow, or are followed.
 const HAND_OVER: Duration = Duration::from_secs(1);
 
 /// A process's part in a flight that other processes may share.
@@ -41,6 +41,8 @@ pub struct Share {
     lease: Duration,
     /// Is the call made here, or at least paid for here? `None` until that is known.
     ours: watch::Sender<Option<bool>>,
+    /// The lead that this process follows.
+    followed: Mutex<Option<String>>,
 }
 
 /// Whom a leader that stops has left.
@@ -77,7 +79,7 @@ impl Share {
     /// The part of this reply's process in the flight of this key.
     pub fn new(store: Arc<Store>, reply: Arc<Reply>, key: String, lease: Duration) -> Share {
         let (nonce, ours) = (new_id(), watch::Sender::new(None));
-        Share { store, reply, key, nonce, lease: lease.min(FIRST_ROW), ours }
+        Share { store, reply, key, nonce, lease: lease.min(FIRST_ROW), ours, followed: Mutex::default() }
     }
 
     /// Is the call another process's? Waits until that is known.
@@ -101,8 +103,24 @@ impl Share {
                 Course::Alone => break,
             }
         }
+        *lock(&self.followed) = None;
         self.ours.send_replace(Some(true));
         own.await
+    }
+
+    /// This process no longer follows anybody.
+    pub async fn unfollow(&self) {
+        let followed = lock(&self.followed).take();
+        if let Some(nonce) = followed {
+            let leaving = self.store.unfollow_flight(&self.key, &nonce);
+            self.told(timeout(HAND_OVER, leaving).await.unwrap_or_else(|_| Err(late())));
+        }
+    }
+
+    /// The flight that was handed over has nobody left who follows it.
+    pub async fn is_forsaken(&self) -> bool {
+        let flight = self.store.flight(&self.key).await;
+        flight.is_ok_and(|flight| flight.is_none_or(|now| now.nonce != self.nonce || now.followers == 0))
     }
 
     /// This reply ends without a whole answer. Where it leads and others follow, they will from now on
@@ -121,8 +139,7 @@ impl Share {
             Ok(if handed { Left::HandedOver } else { Left::Alone })
         };
         let left = timeout(HAND_OVER, leaving).await;
-        let late = || Err(Error::internal("the store took too long to say who follows a reply"));
-        self.told(left.unwrap_or_else(|_| late())).unwrap_or(Left::Alone)
+        self.told(left.unwrap_or_else(|_| Err(late()))).unwrap_or(Left::Alone)
     }
 
     /// Gives the flight that stands, or `None` where this process is to ask the model.
@@ -160,7 +177,10 @@ impl Share {
                 return Some(Course::Over(Some(follower.flight.clone())));
             }
             match self.told(self.store.follow_flight(&self.key, &follower.flight.nonce).await) {
-                Some(true) => follower.known = true,
+                Some(true) => {
+                    follower.known = true;
+                    *lock(&self.followed) = Some(follower.flight.nonce.clone());
+                }
                 Some(false) => return Some(Course::Over(None)),
                 None => return Some(Course::Alone),
             }
@@ -236,6 +256,10 @@ impl Follower<'_> {
 /// It gives the whole answer, though the answer cache may not have it yet.
 fn is_whole(row: &ReplyRow) -> bool {
     matches!(&row.end, Some(Terminal::Completed { stop_reason, .. }) if stop_reason.is_complete())
+}
+
+fn late() -> Error {
+    Error::internal("the store took too long to say who follows a flight")
 }
 
 fn failure(error: Error) -> Landing {

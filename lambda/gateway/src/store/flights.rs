@@ -40,10 +40,15 @@ pub struct Flight {
     pub lease_until_ms: u64,
     /// The reply that took the lead has stopped, and this one goes on for those who follow.
     pub handed_over: bool,
+    /// Those who follow and have not said that they no longer do.
+    pub followers: u64,
 }
 
 /// The condition of everything that is done to a flight of this lead.
 const SAME: &str = "nonce = :nonce";
+
+/// Nobody follows it, or nobody does any more.
+const LONELY: &str = "nonce = :nonce AND (attribute_not_exists(followers) OR followers = :none)";
 
 /// Nobody leads, or the one who is known to be gone. A lead that was handed over is not gone.
 const FREE: &str = "attribute_not_exists(pk) OR expires_at <= :now OR (nonce = :nonce AND reply = :reply)";
@@ -94,12 +99,21 @@ impl Store {
         Ok(applied(follow.expression_attribute_values(":one", item::n(1))).await?.is_yes())
     }
 
+    /// Says that one of those who follow does so no longer.
+    pub async fn unfollow_flight(&self, key: &str, nonce: &str) -> Result<(), Error> {
+        let leave = self.led_flight(key, nonce).update_expression("SET followers = followers - :one");
+        let leave = leave.condition_expression("nonce = :nonce AND followers > :none");
+        let leave = leave.expression_attribute_values(":none", item::n(0));
+        applied(leave.expression_attribute_values(":one", item::n(1))).await.map(drop)
+    }
+
     /// Ends a lead that nobody follows, so that nobody will; `false` where somebody does, and it stands.
     pub async fn end_lonely_flight(&self, key: &str, nonce: &str) -> Result<bool, Error> {
         let delete = self.client.delete_item().table_name(&self.tables.state);
         let delete = delete
             .set_key(Some(item::flight_key(key)))
-            .condition_expression("nonce = :nonce AND attribute_not_exists(followers)")
+            .condition_expression(LONELY)
+            .expression_attribute_values(":none", item::n(0))
             .expression_attribute_values(":nonce", item::s(nonce))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         let Err(error) = delete.send().await else { return Ok(true) };
@@ -153,5 +167,6 @@ fn flight(row: &Item) -> Option<Flight> {
         reply: item::text(row, "reply")?.to_owned(),
         lease_until_ms: item::number(row, "lease_until")?,
         handed_over: row.contains_key("handed"),
+        followers: item::number(row, "followers").unwrap_or_default(),
     })
 }

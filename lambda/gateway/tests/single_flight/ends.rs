@@ -119,6 +119,23 @@ async fn who_follows_may_leave_and_nobody_notices() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_model_stops_when_all_who_follow_have_left_too() {
+    for order in [[0, 1, 2], [1, 2, 0], [1, 0, 2]] {
+        let world = World::new(3, &[]).await;
+        let replies = world.ask_each("a pensive one").await;
+        for process in order {
+            assert_eq!(world.open(), 1, "somebody waits for it");
+            replies[process].cancel();
+            assert_eq!(had(&replies[process]).await.end, Err(Kind::Cancelled));
+        }
+        sleep(Duration::from_millis(1500)).await;
+        assert_eq!(world.open(), 0, "{order:?}");
+        assert!(had(&world.ask(1, "a pensive one").await).await.is("at last"));
+        assert_eq!(world.calls(), 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_process_that_must_rest_ends_what_it_carries_on() {
     let world = World::new(3, &[]).await;
     let replies = world.ask_each("a long one").await;

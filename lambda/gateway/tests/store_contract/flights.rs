@@ -72,7 +72,12 @@ pub async fn a_flight_says_what_its_reply_says(world: World) {
 
 pub async fn only_a_flight_that_nobody_follows_is_ended(world: World) {
     lead(&world, "r1", None).await;
-    assert!(world.store.follow_flight(KEY, "r1").await.unwrap());
+    for _ in 0..2 {
+        assert!(world.store.follow_flight(KEY, "r1").await.unwrap());
+    }
+    world.store.unfollow_flight(KEY, "r0").await.unwrap();
+    world.store.unfollow_flight(KEY, "r1").await.unwrap();
+    assert_eq!(flight(&world).await.followers, 1);
     assert!(!world.store.end_lonely_flight(KEY, "r1").await.unwrap());
     assert!(world.store.end_lonely_flight(KEY, "r0").await.unwrap(), "it is another's lead");
     assert_eq!(flight(&world).await.nonce, "r1");
@@ -81,6 +86,14 @@ pub async fn only_a_flight_that_nobody_follows_is_ended(world: World) {
     assert!(world.store.end_lonely_flight(KEY, "r2").await.unwrap());
     assert!(world.store.end_lonely_flight(KEY, "r2").await.unwrap(), "a delete that is sent again");
     assert!(!world.store.follow_flight(KEY, "r2").await.unwrap());
+    assert_eq!(world.store.flight(KEY).await.unwrap(), None);
+    lead(&world, "r3", None).await;
+    assert!(world.store.follow_flight(KEY, "r3").await.unwrap());
+    for _ in 0..2 {
+        world.store.unfollow_flight(KEY, "r3").await.unwrap();
+    }
+    assert_eq!(flight(&world).await.followers, 0);
+    assert!(world.store.end_lonely_flight(KEY, "r3").await.unwrap(), "all have left");
     assert_eq!(world.store.flight(KEY).await.unwrap(), None);
 }
 
