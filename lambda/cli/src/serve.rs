@@ -74,6 +74,7 @@ pub async fn serve(options: Box<ServeOptions>) -> Result<(), String> {
         queue.close();
     }
     gateway.live.close(PATIENCE).await;
+    gateway.carried.end(tokio::time::Instant::now()).await;
     if let Some(queue) = &queue {
         // Jobs that were stopped go back to their rows, for the next start.
         let _late = tokio::time::timeout(Duration::from_secs(1), queue.closed()).await;

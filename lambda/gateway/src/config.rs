@@ -21,6 +21,8 @@ pub struct Settings {
     pub cache_shared: bool,
     /// `ANSWER_CACHE=off`: no answer is looked up or learned.
     pub answer_cache: bool,
+    /// `SINGLE_FLIGHT=off`: of identical questions asked of several processes at once each asks the model.
+    pub single_flight: bool,
     /// `ON_DISCONNECT=stop`: a client that vanishes stops its reply.
     pub stop_on_disconnect: bool,
     /// `PUSH_INTERVAL_MS`: least time between two frames of one reply after the first.
@@ -76,6 +78,7 @@ struct Raw {
     default_temp: Option<String>,
     cache_scope: Option<String>,
     answer_cache: Option<String>,
+    single_flight: Option<String>,
     on_disconnect: Option<String>,
     push_interval_ms: Option<String>,
     max_running_per_caller: Option<String>,
@@ -123,6 +126,7 @@ impl Settings {
             default_temp: wrong.temperature(raw.default_temp),
             cache_shared: wrong.choice("CACHE_SCOPE", raw.cache_scope, ["caller", "shared"]),
             answer_cache: !wrong.choice("ANSWER_CACHE", raw.answer_cache, ["on", "off"]),
+            single_flight: !wrong.choice("SINGLE_FLIGHT", raw.single_flight, ["on", "off"]),
             stop_on_disconnect: wrong.choice("ON_DISCONNECT", raw.on_disconnect, ["finish", "stop"]),
             push_interval: wrong.millis("PUSH_INTERVAL_MS", raw.push_interval_ms, push_interval, 0..=10_000),
             max_running_per_caller: wrong.optional(
@@ -262,7 +266,12 @@ mod tests {
         let settings = read(&[("DEFAULT_MODEL", "")]).unwrap();
         assert_eq!(settings.default_max_tokens, 4096);
         assert_eq!(settings.default_model, None);
-        assert!(settings.answer_cache && !settings.cache_shared && !settings.stop_on_disconnect);
+        assert!(
+            settings.answer_cache
+                && settings.single_flight
+                && !settings.cache_shared
+                && !settings.stop_on_disconnect
+        );
     }
 
     #[test]

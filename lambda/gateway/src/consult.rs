@@ -6,7 +6,9 @@ use crate::chat::{CacheOutcome, Passage, Request};
 use crate::gateway::Gateway;
 use crate::plan::Plan;
 use crate::reply::Reply;
+use crate::shared_flight::Share;
 use crate::store::{AnswerKeys, StoredAnswer, Turn};
+use std::sync::Arc;
 use tokio::time::timeout;
 
 impl Gateway {
@@ -74,6 +76,15 @@ impl Gateway {
                 (None, CacheOutcome::Off)
             }
         }
+    }
+
+    /// The part of this process in a flight that other processes may share; `None` where none may.
+    pub(crate) fn share(&self, key: Option<&str>, cache: CacheOutcome, reply: &Arc<Reply>) -> Option<Share> {
+        let store = self.rooms.store.clone()?;
+        // A store that was down a moment ago is not waited for again.
+        let many = !self.rooms.single_process && self.settings.single_flight && cache == CacheOutcome::Miss;
+        let key = key.filter(|_| many)?;
+        Some(Share::new(store, reply.clone(), key.to_owned(), self.rooms.lease))
     }
 
     /// The passages for a question; `None` where search is down or slow.

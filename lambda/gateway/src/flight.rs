@@ -1,6 +1,7 @@
 //! A generation in flight: one model call, its log, and everyone who waits for it.
 //!
-//! Identical questions asked at once share one flight. Each reply that takes part holds a [`Seat`];
+//! Identical questions asked at once share one flight, those of other processes too where there are any
+//! ([`crate::shared_flight`]). Each reply that takes part holds a [`Seat`];
 //! when the last seat is given up before the end, the model is stopped.
 
 use crate::chat::LONGEST_REPLY;
@@ -8,6 +9,7 @@ use crate::error::{Error, Kind};
 use crate::log::{Landing, Log};
 use crate::model::{Ask, Model, Part};
 use crate::reply::lock;
+use crate::shared_flight::Share;
 use futures_util::StreamExt;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -31,6 +33,7 @@ struct Place {
     stop: CancellationToken,
     flights: Arc<Flights>,
     key: Option<String>,
+    share: Option<Arc<Share>>,
     paid: AtomicBool,
 }
 
@@ -38,10 +41,31 @@ impl Seat {
     /// Does this reply pay for the model call? Of those that share one to its end one does; a reply
     /// that stops early does only if nobody else goes on with the call.
     pub fn pays(&self) -> bool {
+        if self.place.share.as_ref().is_some_and(|share| !share.pays()) {
+            return false;
+        }
         if self.log.has_landed() {
             return !self.place.paid.swap(true, Ordering::Relaxed);
         }
+        self.is_last()
+    }
+
+    /// Does nobody else here sit in the flight?
+    pub fn is_last(&self) -> bool {
         Arc::strong_count(&self.place) == 1
+    }
+
+    /// Is the call another process's? Waits until that is known.
+    pub async fn follows(&self) -> bool {
+        match self.share() {
+            Some(share) => share.follows().await,
+            None => false,
+        }
+    }
+
+    /// What other processes have to do with the flight, where they may have.
+    pub fn share(&self) -> Option<&Arc<Share>> {
+        self.place.share.as_ref()
     }
 }
 
@@ -69,6 +93,8 @@ pub struct Departure {
     pub model: Arc<dyn Model>,
     /// What.
     pub ask: Ask,
+    /// Where another process may have asked the same already.
+    pub share: Option<Arc<Share>>,
 }
 
 impl Flights {
@@ -105,13 +131,18 @@ impl Flights {
     }
 
     fn depart(self: &Arc<Flights>, key: Option<String>, departure: Departure) -> Seat {
-        self.started.fetch_add(1, Ordering::Relaxed);
         let log = Log::new();
         let stop = CancellationToken::new();
-        let (flying, stopped) = (log.clone(), stop.clone());
+        let (flying, stopped, flights) = (log.clone(), stop.clone(), self.clone());
+        let share = departure.share.clone();
+        let shared = share.clone();
         let flight = async move {
+            let own = async {
+                flights.started.fetch_add(1, Ordering::Relaxed);
+                fly(departure, &flying).await
+            };
             let landing = tokio::select! {
-                landing = fly(departure, &flying) => landing,
+                landing = along(shared, &flying, own) => landing,
                 () = stopped.cancelled() => abandoned(),
             };
             flying.land(landing);
@@ -119,8 +150,16 @@ impl Flights {
         tokio::spawn(flight.in_current_span());
         Seat {
             log,
-            place: Arc::new(Place { stop, flights: self.clone(), key, paid: AtomicBool::new(false) }),
+            place: Arc::new(Place { stop, flights: self.clone(), key, share, paid: AtomicBool::new(false) }),
         }
+    }
+}
+
+/// By `own`, or along with another process's flight.
+async fn along(share: Option<Arc<Share>>, log: &Log, own: impl Future<Output = Landing>) -> Landing {
+    match share {
+        Some(share) => share.fly(log, own).await,
+        None => own.await,
     }
 }
 
@@ -135,7 +174,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// Asks the model, again where that is safe, and writes what it says into the log.
 async fn fly(departure: Departure, log: &Log) -> Landing {
-    let Departure { model, ask } = departure;
+    let Departure { model, ask, .. } = departure;
     // Each reply keeps its own deadline by giving up its seat; this one only bounds the call.
     let deadline = Instant::now() + LONGEST_REPLY;
     let mut attempt = 0;
@@ -238,7 +277,7 @@ mod tests {
     }
 
     fn departure(plays: Vec<Vec<Result<Part, Error>>>) -> Departure {
-        Departure { model: Arc::new(Plays(Mutex::new(plays))), ask: Ask::default() }
+        Departure { model: Arc::new(Plays(Mutex::new(plays))), ask: Ask::default(), share: None }
     }
 
     fn text(text: &str) -> Result<Part, Error> {

@@ -3,6 +3,7 @@
 //! [`crate::run`] gives the reply; it is the one place that knows the order of the rooms.
 
 use crate::cache_key;
+use crate::carry::Carried;
 use crate::chat::{Request, Terminal};
 use crate::config::Settings;
 use crate::error::Error;
@@ -44,6 +45,8 @@ pub struct Gateway {
     pub settings: Settings,
     /// The replies that run.
     pub live: Live,
+    /// The flights that go on for other processes after their reply.
+    pub carried: Carried,
     pub(crate) rooms: Rooms,
     pub(crate) catalog: Catalog,
     pub(crate) flights: Arc<Flights>,
@@ -59,6 +62,7 @@ impl Gateway {
         let gateway = Gateway {
             settings,
             live: Live::default(),
+            carried: Carried::default(),
             rooms,
             catalog,
             flights: Arc::new(Flights::default()),

@@ -50,6 +50,18 @@ impl Recording {
 }
 
 impl Keeper {
+    /// The same reply's, under another key.
+    pub fn under(&self, key: ReplyKey) -> Keeper {
+        Keeper {
+            key,
+            store: self.store.clone(),
+            reply: self.reply.clone(),
+            fingerprint: None,
+            started: self.started.clone(),
+            ..*self
+        }
+    }
+
     /// Writes deltas every [`GATHER`] until it is stopped. The model and its readers never wait for it.
     pub fn record(self: &Arc<Keeper>, log: Arc<Log>) -> Recording {
         let enough = CancellationToken::new();

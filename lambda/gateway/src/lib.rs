@@ -8,6 +8,7 @@
 pub mod aws;
 pub mod blocks;
 pub mod cache_key;
+pub mod carry;
 pub mod chat;
 pub mod config;
 pub mod consult;
@@ -30,6 +31,7 @@ pub mod recall;
 pub mod reply;
 pub mod retrieval;
 pub mod run;
+pub mod shared_flight;
 pub mod store;
 pub mod telemetry;
 pub mod whole;

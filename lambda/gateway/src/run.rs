@@ -1,7 +1,7 @@
 //! One reply from its beginning to its terminal. [`Run::prepare`] is the one place that knows the
 //! order of the rooms.
 
-use crate::chat::{CacheOutcome, Delta, Request, Started, Terminal, Usage, new_id};
+use crate::chat::{CacheOutcome, Delta, Request, Started, StopReason, Terminal, Usage, new_id};
 use crate::error::{Error, Kind};
 use crate::flight::{Departure, Seat, past_deadline};
 use crate::gateway::Gateway;
@@ -9,6 +9,7 @@ use crate::keep::{Done, GATHER, Keeper, Recording};
 use crate::log::{Landing, Log};
 use crate::plan::Plan;
 use crate::reply::{Reply, cancelled};
+use crate::shared_flight::Left;
 use crate::store::{ReplyKey, Slot};
 use crate::telemetry;
 use std::collections::BTreeMap;
@@ -19,11 +20,11 @@ use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 /// A reply being given.
 pub struct Run {
-    gateway: Arc<Gateway>,
-    request: Request,
-    plan: Plan,
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) request: Request,
+    pub(crate) plan: Plan,
     place: Option<Slot>,
-    reply: Arc<Reply>,
+    pub(crate) reply: Arc<Reply>,
     deadline: Instant,
     /// By the store's clock, milliseconds since 1970.
     started_at_ms: u64,
@@ -163,11 +164,15 @@ impl Run {
         let asking = self.plan.ask(request, &history.unwrap_or_default(), passages.unwrap_or_default());
         started.sources = asking.sources;
 
-        let departure = || Departure { model: gateway.rooms.model.clone(), ask: asking.ask };
         // Who wants a fresh answer does not take the one that is being given.
         let shareable = key.as_deref().filter(|_| !request.cache.invalidate);
+        let departure = || Departure {
+            model: gateway.rooms.model.clone(),
+            ask: asking.ask,
+            share: gateway.share(shareable, cache, &self.reply).map(Arc::new),
+        };
         let (seat, shared) = gateway.flights.board(shareable, departure);
-        if shared {
+        if shared || seat.follows().await {
             started.cache = CacheOutcome::Shared;
         }
         started.timings = stages.0;
@@ -188,11 +193,17 @@ impl Run {
             () = self.watch(keeper.as_ref()) => Landing { outcome: Err(cancelled()), usage: None },
         };
         let all = self.reply.freeze();
-        // One of those who share a model call pays for it and learns its answer.
-        let pays = seat.as_ref().is_some_and(|seat| seat.pays());
         let stopped = landing.outcome.is_err();
+        let left = match (&seat, &keeper) {
+            (Some(seat), Some(keeper)) if stopped => {
+                Box::pin(self.leave_flight(seat, keeper, learn.as_ref())).await
+            }
+            _ => Left::Alone,
+        };
+        // One of those who share a model call pays for it and learns its answer.
+        let pays = left != Left::HandedOver && seat.as_ref().is_some_and(|seat| seat.pays());
         if stopped {
-            // The seat is given up at once: if it was the last, the model stops now. A whole answer
+            // The seat is given up: if it was the last, the model stops now. A whole answer
             // keeps its seat until it is stored, for identical questions that come meanwhile.
             seat = None;
         }
@@ -201,9 +212,10 @@ impl Run {
         let patience = if stopped { STOP_LIMIT } else { KEEP_LIMIT };
         let written = match recording {
             Some(recording) => Some(timeout_at(self.by(patience / 2), recording.stop()).await.unwrap_or(0)),
-            None => None,
+            // Those who follow must find how it ended.
+            None => (left != Left::Alone).then_some(0),
         };
-        let end = self.terminal(landing, &all, pays);
+        let end = terminal(landing, &all, (self.plan.tokens, pays));
         let end = Box::pin(self.keep(keeper, &all, written, (end, learn.filter(|_| pays)))).await;
         drop(seat);
         end
@@ -224,23 +236,6 @@ impl Run {
         }
     }
 
-    /// The terminal of a landed flight. Where the model never said what it cost, that is estimated:
-    /// a cancelled answer is paid for too.
-    fn terminal(&self, landing: Landing, all: &[Delta], pays: bool) -> Terminal {
-        let nothing = !pays || (all.is_empty() && landing.outcome.is_err());
-        let estimate = || Usage {
-            input_tokens: self.plan.tokens,
-            output_tokens: all.iter().map(|delta| delta.len() as u64).sum::<u64>().div_ceil(4),
-            estimated: true,
-            ..Usage::default()
-        };
-        let usage = if nothing { Usage::default() } else { landing.usage.unwrap_or_else(estimate) };
-        match landing.outcome {
-            Ok(stop_reason) => Terminal::Completed { stop_reason, usage },
-            Err(error) => Terminal::Failed { error, usage },
-        }
-    }
-
     /// Makes durable what the terminal promises, then gives the terminal.
     async fn keep(
         &self,
@@ -250,12 +245,7 @@ impl Run {
         (end, learn): (Terminal, Option<String>),
     ) -> Terminal {
         let Some(keeper) = keeper else { return end };
-        let learned = match &end {
-            Terminal::Completed { stop_reason, .. } if stop_reason.is_complete() => {
-                learn.map(|key| (key, stop_reason.clone()))
-            }
-            _ => None,
-        };
+        let learned = learnable(&end, learn);
         let done = Done { request: &self.request, all, written, end: &end, learned };
         let patience = if matches!(end, Terminal::Failed { .. }) { STOP_LIMIT } else { KEEP_LIMIT };
         let kept = match timeout_at(self.by(patience), keeper.finish(done)).await {
@@ -332,6 +322,33 @@ async fn land(log: &Arc<Log>, keeper: Option<&Arc<Keeper>>, recording: &mut Opti
         }
     }
     log.landing().await
+}
+
+/// The terminal of a landed flight, of a question of so many tokens. Where the model never said what it
+/// cost, that is estimated: a cancelled answer is paid for too.
+pub(crate) fn terminal(landing: Landing, all: &[Delta], (tokens, pays): (u64, bool)) -> Terminal {
+    let nothing = !pays || (all.is_empty() && landing.outcome.is_err());
+    let estimate = || Usage {
+        input_tokens: tokens,
+        output_tokens: all.iter().map(|delta| delta.len() as u64).sum::<u64>().div_ceil(4),
+        estimated: true,
+        ..Usage::default()
+    };
+    let usage = if nothing { Usage::default() } else { landing.usage.unwrap_or_else(estimate) };
+    match landing.outcome {
+        Ok(stop_reason) => Terminal::Completed { stop_reason, usage },
+        Err(error) => Terminal::Failed { error, usage },
+    }
+}
+
+/// The key to learn a whole answer under, with its stop reason.
+pub(crate) fn learnable(end: &Terminal, key: Option<String>) -> Option<(String, StopReason)> {
+    match end {
+        Terminal::Completed { stop_reason, .. } if stop_reason.is_complete() => {
+            key.map(|key| (key, stop_reason.clone()))
+        }
+        _ => None,
+    }
 }
 
 /// Milliseconds a stage.

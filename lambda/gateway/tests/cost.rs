@@ -14,7 +14,7 @@ mod wire;
 
 use engine::{doors, http};
 use futures_util::future::BoxFuture;
-use gateway::chat::Caller;
+use gateway::chat::{Caller, Request};
 use gateway::edge::Doors;
 use gateway::edge::socket::{Gone, Outlet, Session};
 use gateway::queue::{Terms, Worker};
@@ -22,6 +22,8 @@ use gateway::store::StoppedClock;
 use http::Method;
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::sleep;
 use wire::{Sent, Wire, limits};
 
 /// Answers of 200 tokens in 2 seconds and of 2,000 in 30, five bytes a token, after some time to the first
@@ -34,14 +36,17 @@ const SCRIPT: &str = r#"[{"match": "short", "after_ms": 40, "deltas": [{"text": 
 struct Desk {
     wire: Wire,
     doors: Arc<Doors>,
+    /// Another process, whose requests are not counted.
+    other: Arc<Doors>,
 }
 
 impl Desk {
     async fn new() -> Desk {
         let clock = StoppedClock::at(1_800_000_000_000);
         let wire = Wire::new(clock.clone()).await;
+        let other = doors(wire.engine().clone(), SCRIPT);
         let doors = doors(wire.store(clock), SCRIPT);
-        Desk { wire, doors }
+        Desk { wire, doors, other }
     }
 
     async fn ask(&self, body: Value) -> Value {
@@ -63,19 +68,20 @@ impl Desk {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_first_question_costs_one_read_and_one_transaction() {
+async fn a_first_question_costs_one_read_its_lead_and_one_transaction() {
     let desk = Desk::new().await;
     let answer = desk.ask(json!({"prompt": "why?"})).await;
-    assert_eq!(desk.operations(), ["BatchGetItem", "TransactWriteItems"]);
+    // The put is for those who ask the same at the same time, of other processes.
+    assert_eq!(desk.operations(), ["BatchGetItem", "PutItem", "TransactWriteItems"]);
     // The next turn of that conversation: no look at the cache, and no head is read.
     desk.ask(json!({"prompt": "and why?", "chat_id": answer["chat_id"]})).await;
     assert_eq!(desk.operations(), ["Query", "TransactWriteItems"]);
     // A conversation of the client's own name that has no turn yet may be answered from the cache.
     desk.ask(json!({"prompt": "since when?", "chat_id": "mine"})).await;
-    assert_eq!(desk.operations(), ["Query", "BatchGetItem", "TransactWriteItems"]);
+    assert_eq!(desk.operations(), ["Query", "BatchGetItem", "PutItem", "TransactWriteItems"]);
     // An id of the client's own choice is claimed first.
     desk.ask(json!({"prompt": "until when?", "request_id": "r"})).await;
-    assert_eq!(desk.operations(), ["PutItem", "BatchGetItem", "TransactWriteItems"]);
+    assert_eq!(desk.operations(), ["PutItem", "BatchGetItem", "PutItem", "TransactWriteItems"]);
     desk.ask(json!({"prompt": "why?", "invalidate_cache": true})).await;
     assert_eq!(desk.operations(), ["TransactWriteItems"]);
 }
@@ -106,12 +112,12 @@ async fn a_cached_answer_costs_one_read_and_the_transaction_that_keeps_its_turn(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_streaming_answer_writes_one_row_every_half_second() {
+async fn a_streaming_answer_writes_one_row_every_half_second_and_its_lead() {
     let desk = Desk::new().await;
     desk.ask(json!({"prompt": "a long one"})).await;
     let operations = desk.operations();
     let count = |name: &str| operations.iter().filter(|operation| *operation == name).count();
-    assert!((55..=60).contains(&count("PutItem")), "{}", count("PutItem"));
+    assert!((56..=61).contains(&count("PutItem")), "{}", count("PutItem"));
     // Every 100 ms it looks whether it was cancelled elsewhere.
     assert!((285..=300).contains(&count("GetItem")), "{}", count("GetItem"));
     assert_eq!((count("BatchGetItem"), count("TransactWriteItems")), (1, 1));
@@ -180,6 +186,15 @@ impl Desk {
         assert!(job.contains("\"completed\""), "{job}");
     }
 
+    /// One question that the other process has asked a moment before.
+    async fn shared(&self, question: &str) {
+        let asked = Request::new(Caller("alice".into()), "prompt", question);
+        let leading = self.other.gateway.answer(asked).await.unwrap();
+        sleep(Duration::from_millis(20)).await;
+        self.ask(json!({"prompt": question})).await;
+        leading.ended().await;
+    }
+
     /// A conversation of ten turns; its id.
     async fn conversation(&self, question: &str) -> Value {
         let mut chat_id = Value::Null;
@@ -206,6 +221,8 @@ async fn the_readme_states_what_an_answer_costs() {
         rows.push(table::Row::new(format!("{said}, first question"), &desk.sent()));
         desk.ask(json!({"prompt": question})).await;
         rows.push(table::Row::new(format!("{said}, from the cache"), &desk.sent()));
+        desk.shared(&format!("Here and there {question}")).await;
+        rows.push(table::Row::new(format!("{said}, shared with another process"), &desk.sent()));
         let chat_id = desk.conversation(&question).await;
         desk.sent();
         desk.ask(json!({"prompt": format!("Then {question}"), "chat_id": chat_id})).await;

@@ -12,6 +12,8 @@ mod chats;
 mod disk;
 #[path = "store_contract/engines.rs"]
 mod engines;
+#[path = "store_contract/flights.rs"]
+mod flights;
 #[path = "store_contract/jobs.rs"]
 mod jobs;
 #[path = "store_contract/replies.rs"]
@@ -182,6 +184,11 @@ promises! {
     slots::a_repeated_request_needs_no_second_place_and_gives_none_back,
     slots::a_place_of_a_killed_process_is_free_after_its_time,
     slots::twenty_at_once_get_two_places,
+    flights::of_fifty_who_ask_at_once_one_leads,
+    flights::a_lead_is_taken_over_by_one_who_knows_that_it_is_over,
+    flights::a_flight_says_what_its_reply_says,
+    flights::only_a_flight_that_nobody_follows_is_ended,
+    flights::of_twenty_one_pays,
     replies::what_was_flushed_is_loaded_in_order,
     replies::a_reply_of_another_caller_is_not_there,
     replies::a_second_terminal_changes_nothing,

@@ -20,6 +20,7 @@
 //! | | `event#first seq` | `fingerprint`, `lease_until`, `first_seq`, blob `body` ([`Piece`]) |
 //! | | `cancel` | its caller wants it to stop |
 //! | | `end` | `fingerprint`, `first_seq`, `last_seq`, blob `body` ([`Piece`]) |
+//! | `flight#`hex | `flight` | `nonce`, `reply` (the leading reply's `pk`), `lease_until` (ms), `followers`, `handed`, `payer` |
 //! | `chats#H(caller)` | `chat#H(chat id)` | `chat_id`, `title`, `created_at`, `updated_at` (ms), `turns`, `deleted_at` (ms), `gone` |
 //! | `chat#H(caller, chat id)` | `~deleted` | `deleted_at` (ms): behind every turn, so that who reads them backwards meets it first |
 //! | | `turn#ms#H(request id)` | `started_at` (ms), `size` (bytes), blob `body` ([`Turn`](super::Turn)) |
@@ -106,6 +107,19 @@ pub(super) fn reply_pk(caller: &Caller, id: &str) -> String {
 /// The place of gathered deltas within their reply.
 pub(super) fn event_sk(first_seq: u64) -> String {
     format!("event#{first_seq:020}")
+}
+
+/// The partition of the flight of a learned answer.
+pub(super) fn flight_pk(hex: &str) -> String {
+    format!("flight#{hex}")
+}
+
+/// The place of a flight in it.
+pub(super) const FLIGHT: &str = "flight";
+
+/// The key of that row.
+pub(super) fn flight_key(hex: &str) -> Item {
+    key(&flight_pk(hex), FLIGHT)
 }
 
 /// The partition of a caller's list of conversations.

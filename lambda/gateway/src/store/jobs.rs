@@ -303,9 +303,9 @@ pub(super) async fn applied(update: UpdateItemFluentBuilder) -> Result<Applied, 
                 return Ok(Applied::No(refused.item.clone()));
             }
             Some(other) if other.code() == CONFLICT => {
-                attempt = pause(attempt, "the job is just being created").await?;
+                attempt = pause(attempt, "a transaction is at the same row").await?;
             }
-            _ => return Err(away("job", &error)),
+            _ => return Err(away("update", &error)),
         }
     }
 }

@@ -25,6 +25,7 @@ mod curated;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod finish;
+mod flights;
 mod item;
 mod jobs;
 mod overflow;
@@ -39,6 +40,7 @@ pub use bulk::{Bulk, Progress};
 pub use chats::{ChatSummary, Turn};
 pub use curated::{CuratedRow, parse_curated_row};
 pub use finish::{Finish, Finished};
+pub use flights::{Flight, Lead};
 pub use jobs::{Created, Job, JobOutcome, JobStatus};
 pub use replies::{Begin, Begun, Flush, ReplyKey, ReplyRow};
 pub use slots::{Holder, Slot};

@@ -146,7 +146,12 @@ impl Store {
 
     /// What is kept of a reply.
     pub async fn load_reply(&self, key: &ReplyKey) -> Result<Option<ReplyRow>, Error> {
-        let rows = self.partition(&key.pk()).await?;
+        self.load_partition(&key.pk()).await
+    }
+
+    /// What is kept of the reply in this partition.
+    pub(super) async fn load_partition(&self, pk: &str) -> Result<Option<ReplyRow>, Error> {
+        let rows = self.partition(pk).await?;
         let begin = rows.iter().find(|row| item::text(row, "sk") == Some("begin"));
         let fingerprint = rows.iter().find_map(|row| item::text(row, "fingerprint")).map(str::to_owned);
         let lease_until_ms = begin.and_then(|row| item::number(row, "lease_until")).unwrap_or_default();

@@ -8,6 +8,7 @@ use gateway::config::Settings;
 use gateway::edge::Doors;
 use gateway::error::Error;
 use gateway::gateway::{Gateway, Rooms};
+use gateway::model::Model;
 use gateway::model::embedding::HashedEmbedding;
 use gateway::model::scripted::Scripted;
 use gateway::queue::Queue;
@@ -35,8 +36,14 @@ impl Queue for Unattended {
 
 /// The doors of one of several processes, with a model that plays this script.
 pub fn doors(store: Store, script: &str) -> Arc<Doors> {
+    over(store, Arc::new(Scripted::parse(script).unwrap()), &[])
+}
+
+/// The same with any model, and with these settings.
+pub fn over(store: Store, model: Arc<dyn Model>, settings: &[(&str, &str)]) -> Arc<Doors> {
+    let vars = settings.iter().map(|(name, value)| (name.to_string(), value.to_string()));
     let rooms = Rooms {
-        model: Arc::new(Scripted::parse(script).unwrap()),
+        model,
         embedder: Arc::new(HashedEmbedding),
         stands_in: Some("local.scripted"),
         retrieval: None,
@@ -44,7 +51,7 @@ pub fn doors(store: Store, script: &str) -> Arc<Doors> {
         single_process: false,
         lease: Duration::from_secs(60),
     };
-    let gateway = Gateway::open(Settings::from_vars([]).unwrap(), rooms).unwrap();
+    let gateway = Gateway::open(Settings::from_vars(vars).unwrap(), rooms).unwrap();
     Arc::new(Doors { gateway, queue: Some(Arc::new(Unattended)), until: None })
 }
 

@@ -155,6 +155,10 @@ impl Function for Rest {
             }
         })
     }
+
+    fn rest(&self, until: Instant) -> BoxFuture<'_, ()> {
+        Box::pin(self.0.gateway.carried.end(until))
+    }
 }
 
 async fn http(lambda: &Lambda, event: &[u8], until: Instant) -> Answer {
@@ -200,5 +204,9 @@ impl Ws {
 impl Function for Ws {
     fn invoke(&self, event: Bytes, until: Instant) -> BoxFuture<'_, Answer> {
         Box::pin(async move { socket_event::handle(&self.0, &event, until).await })
+    }
+
+    fn rest(&self, until: Instant) -> BoxFuture<'_, ()> {
+        Box::pin(self.0.gateway.carried.end(until))
     }
 }

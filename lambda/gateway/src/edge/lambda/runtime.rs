@@ -46,6 +46,9 @@ pub trait Function: Send + Sync + 'static {
     /// Takes one event. What it starts must have ended by `until`, which leaves room before the
     /// function's own timeout for the last words.
     fn invoke(&self, event: Bytes, until: Instant) -> BoxFuture<'_, Answer>;
+
+    /// Ready when nothing goes on any more for other processes: the environment may be frozen then.
+    fn rest(&self, until: Instant) -> BoxFuture<'_, ()>;
 }
 
 /// What is left of an invocation for its last words and for storing them.
@@ -122,7 +125,8 @@ impl Service<LambdaInvocation> for Serving {
             connection_id = tracing::field::Empty
         );
         let serving = async move {
-            match function.invoke(body, until(&context)).await {
+            let until = until(&context);
+            match function.invoke(body, until).await {
                 Answer::Whole(value) => post(&client, &context, "response", value).await,
                 Answer::Http(response) => stream_response(&client, &context, *response).await,
                 Answer::Refused(message) => fail(&client, &context, message).await,
@@ -135,6 +139,7 @@ impl Service<LambdaInvocation> for Serving {
                     going.await;
                 }
             }
+            function.rest(until).await;
             Ok(())
         };
         Box::pin(serving.instrument(span))
