@@ -66,7 +66,7 @@ class RuntimeApi:
             "AWS_LAMBDA_FUNCTION_VERSION": "1", "AWS_LAMBDA_LOG_GROUP_NAME": "g",
             "AWS_LAMBDA_LOG_STREAM_NAME": "s", "AWS_REGION": "us-east-1",
             "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_EC2_METADATA_DISABLED": "true", **env,
+            "AWS_EC2_METADATA_DISABLED": "true", "CALLBACK_URL": "http://127.0.0.1:9/prod", **env,
         }
         process = subprocess.Popen(
             [str(BUILT / name)], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -23,6 +23,7 @@ class Shared(Target):
     """As `Target`; the tables and the queue outlive a restart."""
 
     lease = 4
+    prompt = 1.0
 
     def __init__(self, standin=None, **options):
         super().__init__(standin, **options)

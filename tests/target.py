@@ -75,6 +75,8 @@ class Target:
     to keys."""
 
     stage = ""
+    # Seconds within which a cancel stops the model.
+    prompt = 0.25
     # Seconds until a reply whose process was killed is known to be dead.
     lease = 0
 
