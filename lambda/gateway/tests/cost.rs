@@ -124,6 +124,23 @@ async fn a_streaming_answer_writes_one_row_every_half_second_and_its_lead() {
     assert_eq!(operations.len(), count("PutItem") + count("GetItem") + 2);
 }
 
+// Not in the table: two processes' timers meet, and may do so in either order.
+#[tokio::test(start_paused = true)]
+async fn a_shared_answer_looks_four_times_a_second_and_costs_less_than_twice_as_much() {
+    let dollars = |sent: &[Sent]| table::Row::new(String::new(), sent).dollars();
+    let desk = Desk::new().await;
+    desk.ask(json!({"prompt": "a long one"})).await;
+    let alone = dollars(&desk.sent());
+    desk.shared("a long one, again").await;
+    let sent = desk.sent();
+    let count = |name: &str| sent.iter().filter(|sent| sent.operation == name).count();
+    assert!((115..=125).contains(&count("Query")), "{}", count("Query"));
+    // It tries to lead, and then follows; nothing else is written but its own rows and its end.
+    assert!((57..=62).contains(&count("PutItem")), "{}", count("PutItem"));
+    assert_eq!((count("UpdateItem"), count("TransactWriteItems")), (1, 1));
+    assert!((1.2..1.8).contains(&(dollars(&sent) / alone)), "{} {alone}", dollars(&sent));
+}
+
 #[tokio::test(start_paused = true)]
 async fn units_are_those_of_the_price_list() {
     let desk = Desk::new().await;
@@ -221,8 +238,6 @@ async fn the_readme_states_what_an_answer_costs() {
         rows.push(table::Row::new(format!("{said}, first question"), &desk.sent()));
         desk.ask(json!({"prompt": question})).await;
         rows.push(table::Row::new(format!("{said}, from the cache"), &desk.sent()));
-        desk.shared(&format!("Here and there {question}")).await;
-        rows.push(table::Row::new(format!("{said}, shared with another process"), &desk.sent()));
         let chat_id = desk.conversation(&question).await;
         desk.sent();
         desk.ask(json!({"prompt": format!("Then {question}"), "chat_id": chat_id})).await;

@@ -46,7 +46,7 @@ impl Row {
     }
 
     /// Of a thousand such answers.
-    fn dollars(&self) -> f64 {
+    pub fn dollars(&self) -> f64 {
         (self.read_units * READ_UNITS + self.write_units * WRITE_UNITS) / 1e3
     }
 
