@@ -21,6 +21,9 @@ pub const TRIES: u32 = 3;
 /// A job that could not begin, because the gateway is busy or closing, waits this long. That is no try.
 const BUSY: Duration = Duration::from_secs(2);
 
+/// Each time it could not begin it waits twice as long, but no more than so many times.
+const DOUBLINGS: u32 = 5;
+
 impl Worker for Arc<Gateway> {
     fn work<'a>(
         &'a self,
@@ -89,7 +92,7 @@ async fn work_on(gateway: &Arc<Gateway>, store: &Store, job: &Job, terms: Terms)
         }
         Try::Refused => {
             release(false).await?;
-            return Ok(Worked::Again(BUSY));
+            return Ok(Worked::Again(BUSY * (1 << job.refused.min(DOUBLINGS))));
         }
         Try::TakenAway => {
             stop(gateway, job);
@@ -120,13 +123,15 @@ fn is_worth_retrying(kind: Kind) -> bool {
 }
 
 async fn attempt(gateway: &Arc<Gateway>, store: &Store, job: &Job, terms: Terms) -> Result<Try, Error> {
-    for before in (1..job.attempts).rev() {
+    let tries = tries(job);
+    // Attempts that never began have left nothing: where there were no others, there is no look back.
+    let earlier = if tries > 1 { job.attempts } else { 1 };
+    for before in (1..earlier).rev() {
         let row = store.load_reply(&ReplyKey::new(&job.caller, &job.reply_id(before))).await?;
         if let Some(ReplyRow { end: Some(Terminal::Completed { usage, .. }), deltas, .. }) = row {
             return Ok(Try::Final(completed(deltas.iter().map(Delta::as_text).collect(), usage)));
         }
     }
-    let tries = tries(job);
     if tries > TRIES || (tries > 1 && terms.last) {
         // It was claimed and never finished that often: whatever ends its workers must not go on.
         let error = Error::new(Kind::Internal, "The gateway was stopped each time it worked on this job.");

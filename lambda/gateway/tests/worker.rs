@@ -1,0 +1,120 @@
+//! What becomes of one delivery of a job, over a store that can fail.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers may fail")]
+
+#[path = "support/wire.rs"]
+mod wire;
+
+use gateway::chat::{Caller, Request};
+use gateway::config::Settings;
+use gateway::error::Error;
+use gateway::gateway::{Gateway, Rooms};
+use gateway::model::embedding::HashedEmbedding;
+use gateway::model::scripted::Scripted;
+use gateway::queue::{Terms, Worked, Worker};
+use gateway::store::{Claim, Job, JobStatus, Store, SystemClock};
+use std::sync::Arc;
+use std::time::Duration;
+use wire::{Fault, Wire};
+
+const SCRIPT: &str = r#"[{"match": "endless", "stall": true, "deltas": [{"text": "begun"}]},
+                         {"deltas": [{"text": "so"}]}]"#;
+const LEASE: Duration = Duration::from_secs(30);
+
+fn ann() -> Caller {
+    Caller("ann".into())
+}
+
+struct World {
+    wire: Wire,
+    store: Store,
+    gateway: Arc<Gateway>,
+}
+
+impl World {
+    async fn new() -> World {
+        let wire = Wire::new(Arc::new(SystemClock)).await;
+        let store = wire.store(Arc::new(SystemClock));
+        let rooms = Rooms {
+            model: Arc::new(Scripted::parse(SCRIPT).unwrap()),
+            embedder: Arc::new(HashedEmbedding),
+            stands_in: Some("local.scripted"),
+            retrieval: None,
+            store: Some(Arc::new(store.clone())),
+            single_process: false,
+            lease: LEASE,
+        };
+        let settings = Settings::from_vars([("MAX_RUNNING_PER_CALLER".into(), "1".into())]).unwrap();
+        World { wire, store, gateway: Gateway::open(settings, rooms).unwrap() }
+    }
+
+    /// A job that has been claimed and put back so often; counted attempts are tries.
+    async fn job(&self, id: &str, prompt: &str, counted: &[bool]) {
+        let request = Request { id: id.into(), id_given: true, ..Request::new(ann(), "jobs", prompt) };
+        let job = Job {
+            id: id.into(),
+            caller: ann(),
+            request: serde_json::to_value(&request).unwrap(),
+            status: JobStatus::Queued,
+            attempts: 0,
+            refused: 0,
+            lease_until_ms: 0,
+            completion: None,
+            error: None,
+            usage: None,
+            created_at_ms: self.store.now_ms(),
+            completed_at_ms: None,
+            requeued_at_ms: None,
+        };
+        self.store.create_job(&job, None).await.unwrap();
+        for (counted, attempt) in counted.iter().zip(1..) {
+            self.claim(id, LEASE).await;
+            assert!(self.store.release_job(&ann(), id, attempt, *counted).await.unwrap());
+        }
+        self.wire.take();
+    }
+
+    async fn claim(&self, id: &str, lease: Duration) {
+        let claim = self.store.claim_job(&ann(), id, lease).await.unwrap();
+        assert!(matches!(claim, Claim::Mine(_)), "{claim:?}");
+    }
+
+    async fn work(&self, id: &str, terms: Terms) -> Result<Worked, Error> {
+        self.gateway.work(&ann(), id, terms).await
+    }
+}
+
+/// Reads of partitions: how often a job's earlier attempts were looked for.
+fn looks(wire: &Wire) -> usize {
+    wire.take().iter().filter(|sent| sent.operation == "Query").count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_never_began_does_not_look_for_answers_of_its_attempts() {
+    let world = World::new().await;
+    world.job("refused-often", "why?", &[false; 9]).await;
+    assert_eq!(world.work("refused-often", Terms::default()).await.unwrap(), Worked::Done);
+    let refused = looks(&world.wire);
+    world.job("tried-before", "why?", &[true, false, false]).await;
+    assert_eq!(world.work("tried-before", Terms::default()).await.unwrap(), Worked::Done);
+    let tried = looks(&world.wire);
+    assert_eq!((refused, tried), (0, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_cannot_begin_waits_longer_each_time() {
+    for (refused, seconds) in [(0, 2), (1, 4), (5, 64), (9, 64)] {
+        let world = World::new().await;
+        world.job("waits", "why?", &vec![false; refused]).await;
+        // While it is claimed, its caller's one place is taken.
+        world.wire.fault(Fault::Late(Duration::from_secs(1)), Some("UpdateItem"), 1);
+        let working = tokio::spawn({
+            let gateway = world.gateway.clone();
+            async move { gateway.work(&ann(), "waits", Terms::default()).await.unwrap() }
+        });
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let endless = world.gateway.answer(Request::new(ann(), "prompt", "endless")).await.unwrap();
+        assert_eq!(working.await.unwrap(), Worked::Again(Duration::from_secs(seconds)));
+        endless.cancel();
+    }
+}
