@@ -132,7 +132,7 @@ async fn attempt(gateway: &Arc<Gateway>, store: &Store, job: &Job, terms: Terms)
             return Ok(Try::Final(completed(deltas.iter().map(Delta::as_text).collect(), usage)));
         }
     }
-    if tries > TRIES || (tries > 1 && terms.last) {
+    if tries > TRIES || (tries > 1 && terms.last && job.orphaned) {
         // It was claimed and never finished that often: whatever ends its workers must not go on.
         let error = Error::new(Kind::Internal, "The gateway was stopped each time it worked on this job.");
         return Ok(Try::Final(failed(error)));

@@ -58,6 +58,7 @@ impl World {
             status: JobStatus::Queued,
             attempts: 0,
             refused: 0,
+            orphaned: false,
             lease_until_ms: 0,
             completion: None,
             error: None,
@@ -77,6 +78,10 @@ impl World {
     async fn claim(&self, id: &str, lease: Duration) {
         let claim = self.store.claim_job(&ann(), id, lease).await.unwrap();
         assert!(matches!(claim, Claim::Mine(_)), "{claim:?}");
+    }
+
+    async fn read(&self, id: &str) -> Job {
+        self.store.job(&ann(), id).await.unwrap().unwrap()
     }
 
     async fn work(&self, id: &str, terms: Terms) -> Result<Worked, Error> {
@@ -99,6 +104,20 @@ async fn a_job_that_never_began_does_not_look_for_answers_of_its_attempts() {
     assert_eq!(world.work("tried-before", Terms::default()).await.unwrap(), Worked::Done);
     let tried = looks(&world.wire);
     assert_eq!((refused, tried), (0, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_delivery_fails_a_job_only_where_its_worker_died() {
+    let world = World::new().await;
+    let last = Terms { until: None, last: true };
+    world.job("put-back", "why?", &[true]).await;
+    assert_eq!(world.work("put-back", last).await.unwrap(), Worked::Done);
+    assert_eq!(world.read("put-back").await.completion.as_deref(), Some("so"));
+    world.job("orphaned", "why?", &[]).await;
+    world.claim("orphaned", Duration::ZERO).await;
+    assert_eq!(world.work("orphaned", last).await.unwrap(), Worked::Done);
+    let orphaned = world.read("orphaned").await;
+    assert!(orphaned.error.unwrap().message.contains("stopped each time"));
 }
 
 #[tokio::test(start_paused = true)]

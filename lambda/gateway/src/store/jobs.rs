@@ -67,6 +67,8 @@ pub struct Job {
     pub attempts: u32,
     /// Attempts among them that never began.
     pub refused: u32,
+    /// It was last claimed from a worker whose lease had run out.
+    pub orphaned: bool,
     /// Until then its worker is believed alive. Milliseconds since 1970.
     pub lease_until_ms: u64,
     /// The answer, or as much as there is of it.
@@ -242,6 +244,7 @@ impl Store {
             status,
             attempts: u32::try_from(number("attempts")).unwrap_or(u32::MAX),
             refused: u32::try_from(number("refused")).unwrap_or(u32::MAX),
+            orphaned: item::text(row, "taken_from") == Some(JobStatus::Running.as_str()),
             lease_until_ms: number("lease_until"),
             completion: outcome.completion,
             error: outcome.error.map(Error::from),

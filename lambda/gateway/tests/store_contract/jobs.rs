@@ -15,6 +15,7 @@ fn job(world: &World, id: &str) -> Job {
         status: JobStatus::Queued,
         attempts: 0,
         refused: 0,
+        orphaned: false,
         lease_until_ms: 0,
         completion: None,
         error: None,
@@ -115,13 +116,14 @@ pub async fn a_worker_that_was_given_up_on_changes_nothing(world: World) {
     let left = LEASE - Duration::from_secs(5);
     assert_eq!(store.claim_job(&ann(), "j", LEASE).await.unwrap(), Claim::Held(left));
     world.clock.advance(left);
-    claimed(&world, "j").await.unwrap();
+    assert!(claimed(&world, "j").await.unwrap().orphaned);
     assert!(!store.renew_job(&ann(), "j", 1, LEASE).await.unwrap());
     assert!(!store.release_job(&ann(), "j", 1, true).await.unwrap());
     assert!(!store.finish_job(&ann(), "j", 1, &outcome("late")).await.unwrap());
     assert!(store.release_job(&ann(), "j", 2, true).await.unwrap());
     assert_eq!(read(&world, "j").await.status, JobStatus::Queued);
-    assert_eq!(claimed(&world, "j").await.unwrap().attempts, 3);
+    let third = claimed(&world, "j").await.unwrap();
+    assert_eq!((third.attempts, third.orphaned), (3, false));
     assert!(store.finish_job(&ann(), "j", 3, &outcome("so")).await.unwrap());
     assert_eq!(store.claim_job(&ann(), "j", LEASE).await.unwrap(), Claim::Over);
 }
