@@ -19,7 +19,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 pub async fn deliver(sqs: &Sqs, worker: &dyn Worker, message: &Message, until: Option<Instant>) -> bool {
     let Ok(job) = serde_json::from_str::<JobMessage>(&message.body) else {
         tracing::error!(message_id = message.id, "a message names no job");
-        hide(sqs, message, Duration::ZERO).await;
+        let_go(sqs, message).await;
         return false;
     };
     // Before anything else: Lambda receives messages hidden for longer than a function may run.
@@ -48,9 +48,17 @@ pub async fn give_back(sqs: &Sqs, message: &Message) -> bool {
     match serde_json::from_str::<JobMessage>(&message.body) {
         Ok(job) => again(sqs, &job, Duration::ZERO).await,
         Err(_) => {
-            hide(sqs, message, Duration::ZERO).await;
+            let_go(sqs, message).await;
             false
         }
+    }
+}
+
+/// Lets a message that names no job become a dead letter soon. A queue without dead letters would deliver
+/// it at once for ever: there it stays hidden as long as it is.
+async fn let_go(sqs: &Sqs, message: &Message) {
+    if sqs.has_dead_letters().await {
+        hide(sqs, message, Duration::ZERO).await;
     }
 }
 

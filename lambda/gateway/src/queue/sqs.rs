@@ -32,6 +32,9 @@ const LONGEST_DELAY: i32 = 900;
 /// Receives before a message becomes a dead letter, where the queue cannot be asked.
 const RECEIVES: u32 = 5;
 
+/// Receives of a queue without a redrive policy: it gives nothing up.
+const FOR_EVER: u32 = u32::MAX;
+
 /// Refusals of a question about a queue that may take and deliver messages all the same.
 const LET_THROUGH: [&str; 4] =
     ["AccessDenied", "AccessDeniedException", "RequestThrottled", "ThrottlingException"];
@@ -171,13 +174,18 @@ impl Sqs {
         }
     }
 
+    /// Whether the queue is known to give messages up.
+    pub async fn has_dead_letters(&self) -> bool {
+        let known = self.receives.get_or_try_init(|| self.ask_receives()).await;
+        known.is_ok_and(|receives| *receives != FOR_EVER)
+    }
+
     async fn ask_receives(&self) -> Result<u32, SdkError<GetQueueAttributesError>> {
         let ask = self.client.get_queue_attributes().queue_url(&self.url);
         let reply = ask.attribute_names(QueueAttributeName::RedrivePolicy).send().await;
         let attributes = reply?.attributes.unwrap_or_default();
-        // A queue without the policy delivers for ever.
         let policy = attributes.get(&QueueAttributeName::RedrivePolicy);
-        Ok(policy.and_then(|policy| max_receives(policy)).unwrap_or(u32::MAX))
+        Ok(policy.and_then(|policy| max_receives(policy)).unwrap_or(FOR_EVER))
     }
 }
 
