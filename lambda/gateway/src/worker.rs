@@ -7,7 +7,7 @@ use crate::chat::{Caller, Delta, Request, Terminal, Usage};
 use crate::error::{Error, Kind, json_place};
 use crate::gateway::Gateway;
 use crate::jobs::failed;
-use crate::queue::{Terms, Worked, Worker};
+use crate::queue::{Terms, Worked, Worker, passed};
 use crate::store::{Claim, Job, JobOutcome, JobStatus, ReplyKey, ReplyRow, Store};
 use crate::whole::collect;
 use futures_util::future::BoxFuture;
@@ -17,6 +17,10 @@ use tokio::time::{Instant, sleep};
 
 /// Tries of a job before it is given up: its row is then the dead letter, with the reason.
 pub const TRIES: u32 = 3;
+
+/// After the end of its terms a job's attempt has so long to keep how it ended. What is left until
+/// its delivery is over is for one more write.
+const LAST_WORDS: Duration = Duration::from_millis(1500);
 
 /// A job that could not begin, because the gateway is busy or closing, waits this long. That is no try.
 const BUSY: Duration = Duration::from_secs(2);
@@ -70,10 +74,22 @@ async fn work(gateway: &Arc<Gateway>, caller: &Caller, id: &str, terms: Terms) -
         // Its row has expired, or the queue is another gateway's: not ours to make it vanish.
         Claim::Missing => return Err(Error::new(Kind::NotFound, "The queue named a job that is not there.")),
     };
-    let worked = work_on(gateway, store, &job, terms).await;
-    if worked.is_err() {
+    let worked = tokio::select! {
+        worked = work_on(gateway, store, &job, terms) => worked,
+        () = passed(terms.until.map(|until| until + LAST_WORDS)) => {
+            Err(Error::new(Kind::DeadlineExceeded, "The worker's time was over."))
+        }
+    };
+    match &worked {
+        Ok(_) => {}
+        // In one write: there may be no time for two.
+        Err(error) if terms.last => {
+            store.finish_job(caller, id, job.attempts, &given_up(error)).await?;
+        }
         // Free for the next delivery, if the store can be reached again; else when the lease is over.
-        store.release_job(caller, id, job.attempts, true).await?;
+        Err(_) => {
+            store.release_job(caller, id, job.attempts, true).await?;
+        }
     }
     worked
 }
@@ -198,11 +214,14 @@ fn stop(gateway: &Gateway, job: &Job) {
     }
 }
 
-/// Ends a job that the queue does not deliver again.
-async fn give_up(store: &Store, caller: &Caller, id: &str, why: &Error) -> Result<(), Error> {
+fn given_up(why: &Error) -> JobOutcome {
     let message = "This job was given up: each time it was delivered, the gateway could not work on it.";
-    let outcome = failed(Error::new(Kind::Internal, message).because(why));
-    if store.give_up_job(caller, id, false, &outcome).await? {
+    failed(Error::new(Kind::Internal, message).because(why))
+}
+
+/// Ends a job that the queue does not deliver again and that nobody is at work on.
+async fn give_up(store: &Store, caller: &Caller, id: &str, why: &Error) -> Result<(), Error> {
+    if store.give_up_job(caller, id, false, &given_up(why)).await? {
         tracing::error!(job = id, error = %why, "a job was given up");
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! What becomes of one delivery of a job, over a store that can fail.
+//! What becomes of a job and of one delivery of it, over a store that can fail.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers may fail")]
 
@@ -7,7 +7,7 @@ mod wire;
 
 use gateway::chat::{Caller, Request};
 use gateway::config::Settings;
-use gateway::error::Error;
+use gateway::error::{Error, Kind};
 use gateway::gateway::{Gateway, Rooms};
 use gateway::model::embedding::HashedEmbedding;
 use gateway::model::scripted::Scripted;
@@ -15,6 +15,7 @@ use gateway::queue::{Terms, Worked, Worker};
 use gateway::store::{Claim, Job, JobStatus, Store, SystemClock};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 use wire::{Fault, Wire};
 
 const SCRIPT: &str = r#"[{"match": "endless", "stall": true, "deltas": [{"text": "begun"}]},
@@ -48,10 +49,9 @@ impl World {
         World { wire, store, gateway: Gateway::open(settings, rooms).unwrap() }
     }
 
-    /// A job that has been claimed and put back so often; counted attempts are tries.
-    async fn job(&self, id: &str, prompt: &str, counted: &[bool]) {
+    fn row(&self, id: &str, prompt: &str) -> Job {
         let request = Request { id: id.into(), id_given: true, ..Request::new(ann(), "jobs", prompt) };
-        let job = Job {
+        Job {
             id: id.into(),
             caller: ann(),
             request: serde_json::to_value(&request).unwrap(),
@@ -66,8 +66,12 @@ impl World {
             created_at_ms: self.store.now_ms(),
             completed_at_ms: None,
             requeued_at_ms: None,
-        };
-        self.store.create_job(&job, None).await.unwrap();
+        }
+    }
+
+    /// A job that has been claimed and put back so often; counted attempts are tries.
+    async fn job(&self, id: &str, prompt: &str, counted: &[bool]) {
+        self.store.create_job(&self.row(id, prompt), None).await.unwrap();
         for (counted, attempt) in counted.iter().zip(1..) {
             self.claim(id, LEASE).await;
             assert!(self.store.release_job(&ann(), id, attempt, *counted).await.unwrap());
@@ -118,6 +122,29 @@ async fn the_last_delivery_fails_a_job_only_where_its_worker_died() {
     assert_eq!(world.work("orphaned", last).await.unwrap(), Worked::Done);
     let orphaned = world.read("orphaned").await;
     assert!(orphaned.error.unwrap().message.contains("stopped each time"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_whose_time_is_over_frees_its_job_or_gives_it_up_at_the_last_delivery() {
+    for last in [false, true] {
+        let world = World::new().await;
+        world.job("late", "why?", &[]).await;
+        // The end of its reply cannot be kept.
+        world.wire.fault(Fault::Silence, Some("TransactWriteItems"), usize::MAX);
+        let begun = Instant::now();
+        let terms = Terms { until: Some(begun + Duration::from_millis(10)), last };
+        let error = world.work("late", terms).await.unwrap_err();
+        assert_eq!(error.kind, Kind::DeadlineExceeded);
+        assert!(begun.elapsed() < Duration::from_secs(2), "the delivery ends then");
+        let job = world.read("late").await;
+        match last {
+            false => assert_eq!((job.status, job.error), (JobStatus::Queued, None)),
+            true => {
+                assert_eq!(job.status, JobStatus::Failed);
+                assert!(job.error.unwrap().message.contains("given up"));
+            }
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
