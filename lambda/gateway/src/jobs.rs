@@ -141,11 +141,14 @@ fn may_be_lost(job: &Job, now_ms: u64) -> bool {
 }
 
 async fn requeue(store: &Store, queue: &dyn Queue, job: &Job) -> Result<(), Error> {
-    if store.requeue_job(job).await? {
-        tracing::info!(job = job.id, "a job of which nothing was heard is queued again");
-        queue.enqueue(&job.caller, &job.id).await?;
+    let Some(requeued) = store.requeue_job(job).await? else { return Ok(()) };
+    let queued = queue.enqueue(&job.caller, &job.id).await;
+    match &queued {
+        Ok(()) => tracing::info!(job = job.id, "a job of which nothing was heard is queued again"),
+        // Who asks next need not wait for another, longer silence.
+        Err(_) => store.unqueue_job(job, requeued).await?,
     }
-    Ok(())
+    queued
 }
 
 fn no_job() -> Error {

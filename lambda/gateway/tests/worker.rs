@@ -5,15 +5,17 @@
 #[path = "support/wire.rs"]
 mod wire;
 
+use futures_util::future::BoxFuture;
 use gateway::chat::{Caller, Request};
 use gateway::config::Settings;
 use gateway::error::{Error, Kind};
 use gateway::gateway::{Gateway, Rooms};
 use gateway::model::embedding::HashedEmbedding;
 use gateway::model::scripted::Scripted;
-use gateway::queue::{Terms, Worked, Worker};
+use gateway::queue::{Queue, Terms, Worked, Worker};
 use gateway::store::{Claim, Job, JobStatus, Store, SystemClock};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 use wire::{Fault, Wire};
@@ -91,6 +93,41 @@ impl World {
     async fn work(&self, id: &str, terms: Terms) -> Result<Worked, Error> {
         self.gateway.work(&ann(), id, terms).await
     }
+}
+
+/// A queue that takes nothing, or everything, and counts what it was given.
+#[derive(Default)]
+struct Counting {
+    away: bool,
+    given: AtomicUsize,
+}
+
+impl Queue for Counting {
+    fn enqueue<'a>(&'a self, _: &'a Caller, _: &'a str) -> BoxFuture<'a, Result<(), Error>> {
+        self.given.fetch_add(1, Ordering::SeqCst);
+        let away = Error::new(Kind::Unavailable, "away");
+        Box::pin(async move { if self.away { Err(away) } else { Ok(()) } })
+    }
+
+    fn close(&self) {}
+
+    fn closed(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+}
+
+#[tokio::test]
+async fn a_lost_job_that_could_not_be_queued_again_is_so_when_it_is_next_asked_for() {
+    let world = World::new().await;
+    let (away, well) = (Counting { away: true, ..Counting::default() }, Counting::default());
+    let created_at_ms = world.store.now_ms() - 130_000;
+    let job = Job { created_at_ms, ..world.row("lost", "why?") };
+    world.store.create_job(&job, None).await.unwrap();
+    for queue in [&away, &well, &well] {
+        assert_eq!(world.gateway.job(Some(queue), &ann(), "lost").await.unwrap().status, JobStatus::Queued);
+    }
+    let given = |queue: &Counting| queue.given.load(Ordering::SeqCst);
+    assert_eq!((given(&away), given(&well)), (1, 1));
 }
 
 /// Reads of partitions: how often a job's earlier attempts were looked for.

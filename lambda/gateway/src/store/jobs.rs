@@ -4,7 +4,7 @@ use super::item::{self, Fault, Item};
 use super::overflow::SHARED;
 use super::rows::{ABSENT, CONFLICT, Outcome, pause};
 use super::{Store, away, built};
-use crate::chat::{Caller, Usage};
+use crate::chat::{Caller, Usage, new_id};
 use crate::error::{Error, Kind};
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
@@ -107,6 +107,10 @@ pub enum Created {
     Existing(String),
 }
 
+/// A note that a job is queued again.
+#[derive(Debug)]
+pub struct Requeued(String);
+
 /// How a job came out, as its row keeps it.
 #[derive(Default, Serialize, Deserialize)]
 pub(super) struct Outcomes {
@@ -168,13 +172,15 @@ impl Store {
         })
     }
 
-    /// Notes that a job that has not ended is queued again. Of several who saw the same row one is told
-    /// true.
-    pub async fn requeue_job(&self, job: &Job) -> Result<bool, Error> {
+    /// Notes that a job that has not ended is queued again. Of several who saw the same row one is given
+    /// a note.
+    pub async fn requeue_job(&self, job: &Job) -> Result<Option<Requeued>, Error> {
         let before = job.requeued_at_ms.unwrap_or_default();
+        let requeued = Requeued(new_id());
         let note = self
             .update_job(&job.caller, &job.id)
-            .update_expression("SET requeued_at = :now_ms")
+            .update_expression("SET requeued_at = :now_ms, requeuer = :requeuer")
+            .expression_attribute_values(":requeuer", item::s(&requeued.0))
             .condition_expression(
                 "phase IN (:queued, :running) AND (attribute_not_exists(requeued_at) OR requeued_at = :before)",
             )
@@ -182,7 +188,25 @@ impl Store {
             .expression_attribute_values(":now_ms", item::n(self.now_ms()))
             .expression_attribute_values(":queued", item::s(JobStatus::Queued.as_str()))
             .expression_attribute_values(":running", item::s(JobStatus::Running.as_str()));
-        Ok(applied(note).await?.is_yes())
+        Ok(match applied(note).await? {
+            Applied::Yes(_) => Some(requeued),
+            // A note whose answer was lost is sent again by the SDK and then meets itself.
+            Applied::No(Some(row)) if item::text(&row, "requeuer") == Some(&requeued.0) => Some(requeued),
+            Applied::No(_) => None,
+        })
+    }
+
+    /// Takes a note back: the job, as it was read, could not be queued.
+    pub async fn unqueue_job(&self, job: &Job, requeued: Requeued) -> Result<(), Error> {
+        let back = self.update_job(&job.caller, &job.id).condition_expression("requeuer = :requeuer");
+        let back = back.expression_attribute_values(":requeuer", item::s(&requeued.0));
+        let back = match job.requeued_at_ms {
+            None => back.update_expression("REMOVE requeued_at, requeuer"),
+            Some(before) => back
+                .update_expression("SET requeued_at = :before REMOVE requeuer")
+                .expression_attribute_values(":before", item::n(before)),
+        };
+        applied(back).await.map(|_| ())
     }
 
     /// Every queued or running job, oldest first. It reads the whole table: for the start of one

@@ -160,14 +160,25 @@ pub async fn only_a_job_that_nobody_works_on_is_given_up(world: World) {
 pub async fn of_two_who_queue_a_job_again_one_does(world: World) {
     let store = &world.store;
     let job = create(&world, "j").await;
-    assert!(store.requeue_job(&job).await.unwrap());
-    assert!(!store.requeue_job(&job).await.unwrap(), "it has been queued since it was read");
+    let note = store.requeue_job(&job).await.unwrap().unwrap();
+    assert!(store.requeue_job(&job).await.unwrap().is_none(), "it has been queued since it was read");
+    store.unqueue_job(&job, note).await.unwrap();
+    assert_eq!(read(&world, "j").await, job);
+    let first = store.requeue_job(&job).await.unwrap().unwrap();
     let job = read(&world, "j").await;
     assert_eq!(job.requeued_at_ms, Some(world.now()));
     world.clock.advance(Duration::from_secs(1));
-    assert!(store.requeue_job(&job).await.unwrap());
+    let second = store.requeue_job(&job).await.unwrap().unwrap();
+    store.unqueue_job(&job, first).await.unwrap();
+    assert_eq!(
+        read(&world, "j").await.requeued_at_ms,
+        Some(world.now()),
+        "it is not the first one's any more"
+    );
+    store.unqueue_job(&job, second).await.unwrap();
+    assert_eq!(read(&world, "j").await, job);
     store.cancel_job(&ann(), "j").await.unwrap();
-    assert!(!store.requeue_job(&read(&world, "j").await).await.unwrap(), "it has ended");
+    assert!(store.requeue_job(&read(&world, "j").await).await.unwrap().is_none(), "it has ended");
 }
 
 pub async fn a_job_keeps_how_it_came_out(world: World) {
