@@ -227,6 +227,19 @@ def test_parts_of_large_rows_are_tried_again_as_patiently_as_rows(engine, agains
     assert done.code == 1 and f"Table {state} has taken no row for 2 s" in done.err, done.err
 
 
+def test_a_resume_of_an_upload_that_wrote_nothing_leaves_the_bad_rows_as_they_are(against):
+    proxy, upload = against(lambda operation, body: refusal("StrangeException") if "Write" in operation else None)
+    file = upload.file([{"pk": "bad"}, *rows(10)])
+    assert upload(file).code == 1
+    failed = upload.home / f"{file}.failed.jsonl"
+    assert json.loads(failed.read_text()) == {"pk": "bad"}
+    failed.write_text("being mended")
+    proxy.rule = lambda operation, body: None
+    done = upload(file, "--resume")
+    assert "10 written" in done.err and failed.read_text() == "being mended", done.err
+    assert "10 written" in upload(file).err and json.loads(failed.read_text()) == {"pk": "bad"}
+
+
 def test_two_uploads_of_one_file_at_once_are_one_too_many(against):
     proxy, upload = against(lambda operation, body: time.sleep(0.1), alone=True)
     file = upload.file(rows(2000))
