@@ -300,6 +300,16 @@ mod tests {
     }
 
     #[test]
+    fn the_template_leaves_the_push_interval_to_where_it_runs() {
+        let template = include_str!("../../../template.env").lines().filter_map(|line| line.split_once('='));
+        let template: Vec<(&str, &str)> = template.collect();
+        assert!(template.contains(&("PUSH_INTERVAL_MS", "")));
+        assert_eq!(read(&template).unwrap().push_interval, Duration::ZERO);
+        let on_lambda = [&template[..], &[("AWS_LAMBDA_FUNCTION_NAME", "ws")]].concat();
+        assert_eq!(read(&on_lambda).unwrap().push_interval, Duration::from_millis(100));
+    }
+
+    #[test]
     fn a_lease_is_of_whole_seconds() {
         assert_eq!(read(&[("LEASE_SECONDS", "4")]).unwrap().lease, Some(Duration::from_secs(4)));
         for wrong in ["1", "601", "2.5", "-4"] {
