@@ -7,6 +7,7 @@ import time
 import pytest
 from clients import Http, new_id, standin
 
+from dynamodb import Proxy
 from elasticmq import Queues
 from tables import Tables
 from target import Standin, Target, until
@@ -124,6 +125,47 @@ def test_settings_that_do_not_go_together_stop_the_start_with_a_sentence(fleet, 
         assert code == 1 and word in said and said.count("\n") == 1, said
     finally:
         target.close()
+
+
+@pytest.mark.parametrize(
+    "env, words",
+    [
+        ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, ["No AWS credentials", "AWS_PROFILE"]),
+        ({"ANSWERS_TABLE": "absent"}, ["Table absent does not exist"]),
+        ({"STATE_TABLE": "absent"}, ["Table absent does not exist"]),
+        ({"ANSWERS_TABLE": "state", "STATE_TABLE": "answers"}, ["Table state", "ANSWERS_TABLE", "partition key `pk`"]),
+        ({"STATE_TABLE": "other"}, ["Table other", "STATE_TABLE", "sort key `sk`"]),
+        ({"STATE_TABLE": "answers"}, ["STATE_TABLE", "two names"]),
+        ({"AWS_ENDPOINT_URL_DYNAMODB": "http://127.0.0.1:9"}, ["cannot be reached", "AWS_ENDPOINT_URL_DYNAMODB"]),
+        ({"AWS_ENDPOINT_URL_SQS": "http://127.0.0.1:9"}, ["job queue", "JOBS_QUEUE_URL"]),
+        ({"JOBS_QUEUE_URL": "http://127.0.0.1/000000000000/absent"}, ["job queue", "absent", "JOBS_QUEUE_URL"]),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_what_is_not_there_stops_the_start_with_a_sentence(services, fleet, env, words):
+    if "other" in env.values():
+        services[1].table("other", "pk")
+    target = Target(model="extractive", env=fleet.env | env)
+    try:
+        # A clean home: the machine's own credentials are not the test's.
+        target.env |= {"HOME": str(target.home)}
+        code, said = target.once(60)
+        assert code == 1 and all(word in said for word in words) and said.count("\n") == 1, said
+        assert "panicked" not in said and "listening" not in said
+    finally:
+        target.close()
+
+
+def test_who_may_not_describe_a_table_may_use_it(services, fleet):
+    denied = {"__type": "com.amazonaws.dynamodb.v20120810#AccessDeniedException", "message": "no"}
+    proxy = Proxy(lambda operation, body: (400, denied) if operation == "DescribeTable" else None, services[1])
+    target = Target(services[0], env=fleet.env | {"AWS_ENDPOINT_URL_DYNAMODB": proxy.url})
+    try:
+        target.start()
+        assert ended(target, submit(target, standin("undescribed")))["status"] == "completed"
+    finally:
+        target.close()
+        proxy.stop()
 
 
 def test_tables_without_a_queue_take_no_jobs(services, fleet):

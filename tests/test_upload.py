@@ -168,8 +168,9 @@ def test_a_row_that_one_item_cannot_hold_needs_the_state_table(upload, server):
         assert upload(file, "--state-table", state).code == 0
     [part] = server.rows(state)
     assert server.rows(upload.table)["large"]["answer_parts"] == part.removeprefix("part#")
-    missing = upload(file, "--state-table", "no-such-table")
-    assert missing.code == 1 and "no-such-table" in missing.err and "--resume" in missing.err
+    for wrong, says in [("no-such-table", "does not exist"), (upload.table, "sort key `sk`")]:
+        refused = upload(upload.file(rows(1), "small"), "--state-table", wrong)
+        assert refused.code == 1 and f"Table {wrong}" in refused.err and says in refused.err
 
 
 def test_a_gateway_answers_from_what_was_uploaded_to_its_data(own, nowhere):

@@ -1,11 +1,13 @@
 """`llm-gateway upload` on bad days: interrupted, throttled, cut off, refused; and how much it holds."""
 
+import base64
 import gzip
 import json
 import os
 import pty
 import random
 import re
+import shutil
 import signal
 import subprocess
 import threading
@@ -142,6 +144,100 @@ def test_a_resume_wants_the_same_file_and_the_same_table(engine, against):
     assert upload(file).code == 0
     fresh = upload(file, "--resume")
     assert fresh.code == 0 and "No interrupted upload" in fresh.err
+
+
+def test_a_table_that_was_made_anew_is_another_one(engine, against):
+    proxy, upload = against()
+    file, state = upload.file(rows(300)), engine.table(f"state-{uuid.uuid4()}", "pk", "sk")
+    parts = ["--state-table", state]
+    for anew in [(upload.table, "pk"), (state, "pk", "sk")]:
+        written = 0
+
+        def some(operation, body):
+            nonlocal written
+            written += operation == "BatchWriteItem"
+            return refusal("StrangeException") if operation == "BatchWriteItem" and written > 3 else None
+
+        proxy.rule = some
+        assert upload(file, "--parallel", "1", *parts).code == 1
+        proxy.rule = lambda operation, body: None
+        engine.ask("DeleteTable", TableName=anew[0])
+        engine.table(*anew)
+        done = upload(file, "--resume", *parts)
+        assert done.code == 1 and "The interrupted upload" in done.err, done.err
+        assert engine.rows(anew[0]) == {}
+        assert upload(file, *parts).code == 0
+
+
+def test_a_data_directory_that_was_made_anew_is_another_one(tmp_path):
+    upload = Upload(tmp_path, "http://127.0.0.1:9", "")
+    file, state = upload.file(rows(20_000)), tmp_path / "answers.jsonl.upload-state"
+    process = upload.start(file, "--data", "data")
+    kept = lambda: state.exists() and json.loads(state.read_text() or "{}").get("rows", 0)
+    until(lambda: kept() or process.poll() is not None, 60, what="the first rows")
+    process.kill()
+    process.wait(10)
+    assert kept() < 20_000
+    shutil.move(tmp_path / "data", tmp_path / "old")
+    done = upload(file, "--data", "data", "--resume")
+    assert done.code == 1 and "The interrupted upload" in done.err, done.err
+    shutil.rmtree(tmp_path / "data")
+    shutil.move(tmp_path / "old", tmp_path / "data")
+    assert upload(file, "--data", "data", "--resume").code == 0
+
+
+def test_without_the_right_to_describe_an_upload_goes_on_and_is_resumed(engine, against):
+    refused = []
+
+    def rule(operation, body):
+        if operation == "DescribeTable":
+            return refusal("AccessDeniedException")
+        return refusal("StrangeException") if operation == "BatchWriteItem" and refused else None
+
+    proxy, upload = against(rule)
+    file = upload.file(rows(30))
+    refused.append(True)
+    assert upload(file, "--state-table", "state").code == 1
+    refused.clear()
+    done = upload(file, "--resume", "--state-table", "state")
+    assert done.code == 0 and len(answers(engine, upload.table)) == 30, done.err
+
+
+def test_parts_of_large_rows_are_tried_again_as_patiently_as_rows(engine, against):
+    """The gateway itself gives a call up after five seconds."""
+    state = engine.table(f"state-{uuid.uuid4()}", "pk", "sk")
+    refused = {}
+
+    def rule(operation, body):
+        if operation != "BatchWriteItem" or state not in body["RequestItems"]:
+            return None
+        size = len(json.dumps(body))
+        assert size < 1_500_000, f"{size} bytes in one call"
+        until = refused.setdefault("until", time.monotonic() + 8)
+        return refusal("ThrottlingException") if time.monotonic() < until else None
+
+    proxy, upload = against(rule)
+    noise = base64.b85encode(os.urandom(1_000_000)).decode()
+    file = upload.file([{"pk": "large", "answer": noise}])
+    done = upload(file, "--state-table", state)
+    assert done.code == 0, done.err
+    assert int(engine.rows(upload.table)["large"]["answer_count"]) == 3
+    refused["until"] = time.monotonic() + 600
+    done = upload(upload.file([{"pk": "larger", "answer": noise[::-1]}]), "--state-table", state, "--patience", "2")
+    assert done.code == 1 and f"Table {state} has taken no row for 2 s" in done.err, done.err
+
+
+def test_a_resume_of_an_upload_that_wrote_nothing_leaves_the_bad_rows_as_they_are(against):
+    proxy, upload = against(lambda operation, body: refusal("StrangeException") if "Write" in operation else None)
+    file = upload.file([{"pk": "bad"}, *rows(10)])
+    assert upload(file).code == 1
+    failed = upload.home / f"{file}.failed.jsonl"
+    assert json.loads(failed.read_text()) == {"pk": "bad"}
+    failed.write_text("being mended")
+    proxy.rule = lambda operation, body: None
+    done = upload(file, "--resume")
+    assert "10 written" in done.err and failed.read_text() == "being mended", done.err
+    assert "10 written" in upload(file).err and json.loads(failed.read_text()) == {"pk": "bad"}
 
 
 def test_two_uploads_of_one_file_at_once_are_one_too_many(against):

@@ -3,6 +3,7 @@
 use crate::options::ServeOptions;
 use gateway::aws;
 use gateway::config::Settings;
+use gateway::error::Error;
 use gateway::gateway::Gateway;
 use gateway::queue::Queue;
 use gateway::queue::local::LocalQueue;
@@ -57,8 +58,16 @@ impl Kept {
     async fn on_aws(tables: Tables, queue: Option<&str>, settings: &Settings) -> Result<Kept, String> {
         let lease = settings.lease.unwrap_or(SHARED);
         let config = aws::load(settings.ca_bundle.as_deref(), settings.region.as_deref()).await?;
+        let sentence = |error: Error| error.message;
+        Store::check_settings(&config).await.map_err(sentence)?;
         let store = Store::new(Store::client(&config), tables, Retention::default(), Arc::new(SystemClock));
+        // Each request goes on without its store: wrong tables would be noticed by what is forgotten.
+        store.check_answers_table().await.map_err(sentence)?;
+        store.check_state_table().await.map_err(sentence)?;
         let sqs = queue.map(|url| Sqs::new(&config, url, lease));
+        if let Some(sqs) = &sqs {
+            sqs.check().await?;
+        }
         Ok(Kept { store: Some(Arc::new(store)), alone: false, lease, sqs })
     }
 

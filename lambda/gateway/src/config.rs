@@ -227,6 +227,9 @@ impl Wrong {
         if answers.is_some() != state.is_some() {
             self.0.push("ANSWERS_TABLE and STATE_TABLE go together: set both, or neither.".to_owned());
         }
+        if answers.is_some() && answers == state {
+            self.0.push("ANSWERS_TABLE and STATE_TABLE are two tables: give them two names.".to_owned());
+        }
         answers.zip(state)
     }
 
@@ -288,6 +291,22 @@ mod tests {
             let sentences = read(&[("JOBS_QUEUE_URL", wrong)]).unwrap_err();
             assert!(sentences.len() == 1 && sentences[0].contains(word), "{sentences:?}");
         }
+    }
+
+    #[test]
+    fn the_two_tables_have_two_names() {
+        let wrong = read(&[("ANSWERS_TABLE", "one"), ("STATE_TABLE", "one")]).unwrap_err();
+        assert!(wrong.len() == 1 && wrong[0].contains("two names"), "{wrong:?}");
+    }
+
+    #[test]
+    fn the_template_leaves_the_push_interval_to_where_it_runs() {
+        let template = include_str!("../../../template.env").lines().filter_map(|line| line.split_once('='));
+        let template: Vec<(&str, &str)> = template.collect();
+        assert!(template.contains(&("PUSH_INTERVAL_MS", "")));
+        assert_eq!(read(&template).unwrap().push_interval, Duration::ZERO);
+        let on_lambda = [&template[..], &[("AWS_LAMBDA_FUNCTION_NAME", "ws")]].concat();
+        assert_eq!(read(&on_lambda).unwrap().push_interval, Duration::from_millis(100));
     }
 
     #[test]

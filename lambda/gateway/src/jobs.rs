@@ -38,6 +38,7 @@ impl Gateway {
             status: JobStatus::Queued,
             attempts: 0,
             refused: 0,
+            orphaned: false,
             lease_until_ms: 0,
             completion: None,
             error: None,
@@ -140,11 +141,14 @@ fn may_be_lost(job: &Job, now_ms: u64) -> bool {
 }
 
 async fn requeue(store: &Store, queue: &dyn Queue, job: &Job) -> Result<(), Error> {
-    if store.requeue_job(job).await? {
-        tracing::info!(job = job.id, "a job of which nothing was heard is queued again");
-        queue.enqueue(&job.caller, &job.id).await?;
+    let Some(requeued) = store.requeue_job(job).await? else { return Ok(()) };
+    let queued = queue.enqueue(&job.caller, &job.id).await;
+    match &queued {
+        Ok(()) => tracing::info!(job = job.id, "a job of which nothing was heard is queued again"),
+        // Who asks next need not wait for another, longer silence.
+        Err(_) => store.unqueue_job(job, requeued).await?,
     }
-    Ok(())
+    queued
 }
 
 fn no_job() -> Error {
@@ -163,6 +167,7 @@ mod tests {
             status,
             attempts: 1,
             refused: 0,
+            orphaned: false,
             lease_until_ms: 1_300_000,
             completion: None,
             error: None,

@@ -7,7 +7,7 @@ use crate::chat::{Caller, Delta, Request, Terminal, Usage};
 use crate::error::{Error, Kind, json_place};
 use crate::gateway::Gateway;
 use crate::jobs::failed;
-use crate::queue::{Terms, Worked, Worker};
+use crate::queue::{Terms, Worked, Worker, passed};
 use crate::store::{Claim, Job, JobOutcome, JobStatus, ReplyKey, ReplyRow, Store};
 use crate::whole::collect;
 use futures_util::future::BoxFuture;
@@ -18,8 +18,15 @@ use tokio::time::{Instant, sleep};
 /// Tries of a job before it is given up: its row is then the dead letter, with the reason.
 pub const TRIES: u32 = 3;
 
+/// After the end of its terms a job's attempt has so long to keep how it ended. What is left until
+/// its delivery is over is for one more write.
+const LAST_WORDS: Duration = Duration::from_millis(1500);
+
 /// A job that could not begin, because the gateway is busy or closing, waits this long. That is no try.
 const BUSY: Duration = Duration::from_secs(2);
+
+/// Each time it could not begin it waits twice as long, but no more than so many times.
+const DOUBLINGS: u32 = 5;
 
 impl Worker for Arc<Gateway> {
     fn work<'a>(
@@ -67,10 +74,22 @@ async fn work(gateway: &Arc<Gateway>, caller: &Caller, id: &str, terms: Terms) -
         // Its row has expired, or the queue is another gateway's: not ours to make it vanish.
         Claim::Missing => return Err(Error::new(Kind::NotFound, "The queue named a job that is not there.")),
     };
-    let worked = work_on(gateway, store, &job, terms).await;
-    if worked.is_err() {
+    let worked = tokio::select! {
+        worked = work_on(gateway, store, &job, terms) => worked,
+        () = passed(terms.until.map(|until| until + LAST_WORDS)) => {
+            Err(Error::new(Kind::DeadlineExceeded, "The worker's time was over."))
+        }
+    };
+    match &worked {
+        Ok(_) => {}
+        // In one write: there may be no time for two.
+        Err(error) if terms.last => {
+            store.finish_job(caller, id, job.attempts, &given_up(error)).await?;
+        }
         // Free for the next delivery, if the store can be reached again; else when the lease is over.
-        store.release_job(caller, id, job.attempts, true).await?;
+        Err(_) => {
+            store.release_job(caller, id, job.attempts, true).await?;
+        }
     }
     worked
 }
@@ -89,7 +108,7 @@ async fn work_on(gateway: &Arc<Gateway>, store: &Store, job: &Job, terms: Terms)
         }
         Try::Refused => {
             release(false).await?;
-            return Ok(Worked::Again(BUSY));
+            return Ok(Worked::Again(BUSY * (1 << job.refused.min(DOUBLINGS))));
         }
         Try::TakenAway => {
             stop(gateway, job);
@@ -120,14 +139,16 @@ fn is_worth_retrying(kind: Kind) -> bool {
 }
 
 async fn attempt(gateway: &Arc<Gateway>, store: &Store, job: &Job, terms: Terms) -> Result<Try, Error> {
-    for before in (1..job.attempts).rev() {
+    let tries = tries(job);
+    // Attempts that never began have left nothing: where there were no others, there is no look back.
+    let earlier = if tries > 1 { job.attempts } else { 1 };
+    for before in (1..earlier).rev() {
         let row = store.load_reply(&ReplyKey::new(&job.caller, &job.reply_id(before))).await?;
         if let Some(ReplyRow { end: Some(Terminal::Completed { usage, .. }), deltas, .. }) = row {
             return Ok(Try::Final(completed(deltas.iter().map(Delta::as_text).collect(), usage)));
         }
     }
-    let tries = tries(job);
-    if tries > TRIES || (tries > 1 && terms.last) {
+    if tries > TRIES || (tries > 1 && terms.last && job.orphaned) {
         // It was claimed and never finished that often: whatever ends its workers must not go on.
         let error = Error::new(Kind::Internal, "The gateway was stopped each time it worked on this job.");
         return Ok(Try::Final(failed(error)));
@@ -193,11 +214,14 @@ fn stop(gateway: &Gateway, job: &Job) {
     }
 }
 
-/// Ends a job that the queue does not deliver again.
-async fn give_up(store: &Store, caller: &Caller, id: &str, why: &Error) -> Result<(), Error> {
+fn given_up(why: &Error) -> JobOutcome {
     let message = "This job was given up: each time it was delivered, the gateway could not work on it.";
-    let outcome = failed(Error::new(Kind::Internal, message).because(why));
-    if store.give_up_job(caller, id, false, &outcome).await? {
+    failed(Error::new(Kind::Internal, message).because(why))
+}
+
+/// Ends a job that the queue does not deliver again and that nobody is at work on.
+async fn give_up(store: &Store, caller: &Caller, id: &str, why: &Error) -> Result<(), Error> {
+    if store.give_up_job(caller, id, false, &given_up(why)).await? {
         tracing::error!(job = id, error = %why, "a job was given up");
     }
     Ok(())

@@ -30,10 +30,26 @@ async fn child() {
     println!("answered: {}", parts.iter().all(Result::is_ok));
 }
 
+/// The same as a Lambda function.
+#[cfg(feature = "lambda")]
+#[tokio::test]
+#[ignore = "run by the other tests, with an environment"]
+async fn function() {
+    let opened = gateway::edge::lambda::open::Lambda::open(std::env::vars().collect()).await;
+    let request = gateway::chat::Request::new(gateway::chat::Caller::local(), "prompt", "why?");
+    let reply = opened.unwrap().gateway.answer(request).await.unwrap();
+    let whole = gateway::whole::collect(reply.read(0)).await;
+    println!("answered: {}", matches!(whole.end, gateway::chat::Terminal::Completed { .. }));
+}
+
 /// What a child prints that has these variables and no others.
 async fn child_with(variables: &[(&str, &str)]) -> String {
+    run("child", variables).await
+}
+
+async fn run(name: &str, variables: &[(&str, &str)]) -> String {
     let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["--exact", "child", "--ignored", "--nocapture"]).env_clear();
+    child.args(["--exact", name, "--ignored", "--nocapture"]).env_clear();
     child
         .env("HOME", "/nonexistent")
         .env("AWS_EC2_METADATA_DISABLED", "true")
@@ -81,6 +97,24 @@ async fn the_keys_of_the_environment_sign_the_call() {
         ("AWS_SECRET_ACCESS_KEY", "secret"),
     ];
     assert!(child_with(&variables).await.contains("answered: true"));
+    let headers = &standin.requests()[0].headers;
+    assert!(headers["authorization"].to_str().unwrap().contains("/eu-west-1/bedrock/aws4_request"));
+}
+
+#[cfg(feature = "lambda")]
+#[tokio::test]
+async fn a_function_asks_bedrock_in_the_region_of_its_setting() {
+    let standin = Standin::start().await;
+    let url = standin.url();
+    let variables = [
+        ("AWS_REGION", "us-east-1"),
+        ("REGION_ID", "eu-west-1"),
+        ("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", &url),
+        ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+    ];
+    let said = run("function", &variables).await;
+    assert!(said.contains("answered: true"), "{said}");
     let headers = &standin.requests()[0].headers;
     assert!(headers["authorization"].to_str().unwrap().contains("/eu-west-1/bedrock/aws4_request"));
 }

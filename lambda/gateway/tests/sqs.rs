@@ -192,6 +192,20 @@ async fn a_message_that_names_no_job_is_a_dead_letter_at_once() {
     assert_eq!(worker.told(), []);
 }
 
+#[tokio::test]
+async fn where_there_are_no_dead_letters_a_message_that_names_no_job_stays_hidden() {
+    let (client, url) = elasticmq::plain_queue().await;
+    let sqs = room(&url, 600 * SECOND).await;
+    client.send_message().queue_url(&url).message_body("no job").send().await.unwrap();
+    let worker = Scripted::new(Duration::ZERO, |_| Ok(Worked::Done));
+    let message = one(&sqs).await;
+    assert!(!deliver(&sqs, worker.as_ref(), &message, None).await);
+    assert!(!give_back(&sqs, &message).await);
+    sleep(SECOND).await;
+    assert_eq!(peek(&client, &url).await, []);
+    assert_eq!(sqs.receives().await, u32::MAX);
+}
+
 async fn until_dead(client: &Client, url: &str, dead: &str) {
     let begun = Instant::now();
     loop {

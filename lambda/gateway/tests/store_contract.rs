@@ -181,6 +181,7 @@ promises! {
     replies::an_id_is_taken_once,
     replies::a_repeated_delivery_is_told_from_a_repeated_request,
     slots::only_so_many_places_are_taken_and_one_given_back_is_free,
+    slots::a_short_reply_does_not_take_longer_ones_along,
     slots::a_repeated_request_needs_no_second_place_and_gives_none_back,
     slots::a_place_of_a_killed_process_is_free_after_its_time,
     slots::twenty_at_once_get_two_places,

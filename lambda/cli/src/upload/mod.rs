@@ -64,9 +64,10 @@ pub async fn upload(options: UploadOptions) -> Result<ExitCode, String> {
         let state = State { file: checked.digest.clone(), target: opened.name.clone(), rows: 0 };
         let mut writing = Writing { source: Arc::new(source), parts, rows: checked.rows, state };
         let kept = StateFile::open(options.beside(".upload-state"))?;
-        resumed = begin(&options, &writing.state, kept.left.as_ref())?;
+        let behind = begin(&options, &writing.state, kept.left.as_ref())?;
+        resumed = behind.unwrap_or_default();
         writing.state.rows = resumed;
-        failed = keep_failed(&options, &mut checked, resumed)?;
+        failed = keep_failed(&options, &mut checked, behind.is_some())?;
         kept.save(&writing.state)?;
         sent = Some(send(&options, &opened, &mut writing, kept, &stop).await?);
     }
@@ -102,8 +103,8 @@ fn stop_at_a_signal() -> Result<CancellationToken, String> {
     Ok(stop)
 }
 
-/// The row behind which to begin.
-fn begin(options: &UploadOptions, now: &State, left: Option<&State>) -> Result<u64, String> {
+/// The row behind which a resumed upload begins; None where it begins anew.
+fn begin(options: &UploadOptions, now: &State, left: Option<&State>) -> Result<Option<u64>, String> {
     let file = options.file.display();
     match left {
         Some(left) if options.resume => {
@@ -119,7 +120,7 @@ fn begin(options: &UploadOptions, now: &State, left: Option<&State>) -> Result<u
                     left.target, now.target
                 ));
             }
-            Ok(left.rows)
+            Ok(Some(left.rows))
         }
         Some(left) if (&left.file, &left.target) == (&now.file, &now.target) && left.rows > 0 => {
             say(&format!(
@@ -127,13 +128,13 @@ fn begin(options: &UploadOptions, now: &State, left: Option<&State>) -> Result<u
                  at the beginning.",
                 left.rows
             ));
-            Ok(0)
+            Ok(None)
         }
         None if options.resume => {
             say(&format!("No interrupted upload of {file} was found. This one begins at the beginning."));
-            Ok(0)
+            Ok(None)
         }
-        _ => Ok(0),
+        _ => Ok(None),
     }
 }
 
@@ -142,13 +143,13 @@ fn begin(options: &UploadOptions, now: &State, left: Option<&State>) -> Result<u
 fn keep_failed(
     options: &UploadOptions,
     checked: &mut Checked,
-    resumed: u64,
+    resumed: bool,
 ) -> Result<Option<PathBuf>, String> {
     let path = options.beside(".failed.jsonl");
     if checked.bad == 0 {
         return Ok(None);
     }
-    if resumed == 0 || !path.exists() {
+    if !resumed || !path.exists() {
         let copied = File::create(&path).and_then(|mut file| std::io::copy(&mut checked.failed, &mut file));
         copied.map_err(|error| {
             format!("{} cannot be written: {error}. Name a directory with --state-dir.", path.display())

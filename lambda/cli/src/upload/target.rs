@@ -41,21 +41,31 @@ impl Target {
         match self {
             Target::Data(dir) => {
                 let store = Store::embedded(Some(&dir), retention, clock).await.map_err(sentence)?;
+                let id = store.check_answers_table().await.map_err(sentence)?;
                 let dir = dir.canonicalize().unwrap_or(dir);
-                Ok(Opened { store, name: format!("data directory {}", dir.display()) })
+                Ok(Opened { store, name: format!("data directory {}{}", dir.display(), told_by(id)) })
             }
             Target::Table(answers, state) => {
                 let (bundle, region) = (filled(&options.ca_bundle), filled(&options.region));
                 let config = gateway::aws::load(bundle.as_deref().map(Path::new), region.as_deref()).await?;
                 Store::check_settings(&config).await.map_err(sentence)?;
                 let region = config.region().map(ToString::to_string).unwrap_or_default();
-                let parts = state.as_ref().map(|state| format!(", parts in {state}")).unwrap_or_default();
-                let name = format!("table {answers} in {region}{parts}");
-                let tables = Tables { answers, state: state.unwrap_or_default() };
+                let at = Store::endpoint(&config).map(|url| format!(" at {url}")).unwrap_or_default();
+                let mut name = format!("table {answers} in {region}{at}");
+                let tables = Tables { answers, state: state.clone().unwrap_or_default() };
                 let store = Store::new(Store::client(&config), tables, retention, clock);
-                store.check_answers_table().await.map_err(sentence)?;
+                name += &told_by(store.check_answers_table().await.map_err(sentence)?);
+                if let Some(state) = state {
+                    let id = store.check_state_table().await.map_err(sentence)?;
+                    name += &format!(", parts in {state}{}", told_by(id));
+                }
                 Ok(Opened { store, name })
             }
         }
     }
+}
+
+/// A table that was made anew has another id under the same name.
+fn told_by(id: Option<String>) -> String {
+    id.map(|id| format!(" ({id})")).unwrap_or_default()
 }

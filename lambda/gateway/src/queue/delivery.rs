@@ -5,11 +5,11 @@
 //! no job, and a store that is away; never a retry in order.
 
 use super::sqs::{JobMessage, Message, Sqs};
-use super::{Terms, Worked, Worker};
+use super::{Terms, Worked, Worker, passed};
 use crate::error::{Error, Kind};
 use std::convert::Infallible;
 use std::time::Duration;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 
 /// After the end of its terms a job's worker has so long for its last words.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -19,7 +19,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 pub async fn deliver(sqs: &Sqs, worker: &dyn Worker, message: &Message, until: Option<Instant>) -> bool {
     let Ok(job) = serde_json::from_str::<JobMessage>(&message.body) else {
         tracing::error!(message_id = message.id, "a message names no job");
-        hide(sqs, message, Duration::ZERO).await;
+        let_go(sqs, message).await;
         return false;
     };
     // Before anything else: Lambda receives messages hidden for longer than a function may run.
@@ -31,7 +31,7 @@ pub async fn deliver(sqs: &Sqs, worker: &dyn Worker, message: &Message, until: O
     let worked = tokio::select! {
         worked = work => worked,
         never = keep_hidden(sqs, message) => match never {},
-        () = late(until) => Err(Error::new(Kind::DeadlineExceeded, "The worker's time was over.")),
+        () = passed(until.map(|until| until + LAST_WORDS)) => Err(Error::new(Kind::DeadlineExceeded, "The worker's time was over.")),
     };
     match worked {
         Ok(Worked::Done) => true,
@@ -48,9 +48,17 @@ pub async fn give_back(sqs: &Sqs, message: &Message) -> bool {
     match serde_json::from_str::<JobMessage>(&message.body) {
         Ok(job) => again(sqs, &job, Duration::ZERO).await,
         Err(_) => {
-            hide(sqs, message, Duration::ZERO).await;
+            let_go(sqs, message).await;
             false
         }
+    }
+}
+
+/// Lets a message that names no job become a dead letter soon. A queue without dead letters would deliver
+/// it at once for ever: there it stays hidden as long as it is.
+async fn let_go(sqs: &Sqs, message: &Message) {
+    if sqs.has_dead_letters().await {
+        hide(sqs, message, Duration::ZERO).await;
     }
 }
 
@@ -77,12 +85,5 @@ async fn keep_hidden(sqs: &Sqs, message: &Message) -> Infallible {
 async fn hide(sqs: &Sqs, message: &Message, time: Duration) {
     if let Err(error) = sqs.hide(&message.receipt, time).await {
         tracing::warn!(message_id = message.id, %error, "how long a message is hidden was not changed");
-    }
-}
-
-async fn late(until: Option<Instant>) {
-    match until {
-        Some(until) => sleep_until(until + LAST_WORDS).await,
-        None => std::future::pending().await,
     }
 }

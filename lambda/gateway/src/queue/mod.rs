@@ -12,7 +12,7 @@ use crate::chat::Caller;
 use crate::error::Error;
 use futures_util::future::BoxFuture;
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 /// Hands jobs to workers. A job's row is stored before it is queued, so a queue may deliver it more
 /// than once, and a job that it lost is found by its row.
@@ -34,6 +34,14 @@ pub struct Terms {
     pub until: Option<Instant>,
     /// The queue does not deliver it again: where it cannot be worked off now, it has failed.
     pub last: bool,
+}
+
+/// Ready when this moment is over; never where there is none.
+pub(crate) async fn passed(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// What became of a delivery.

@@ -8,6 +8,7 @@ use aws_sdk_sqs::config::Builder;
 use aws_sdk_sqs::config::retry::RetryConfig;
 use aws_sdk_sqs::config::timeout::TimeoutConfig;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_sqs::operation::get_queue_attributes::GetQueueAttributesError;
 use aws_sdk_sqs::types::{MessageSystemAttributeName, QueueAttributeName};
 use aws_types::SdkConfig;
 use futures_util::future::BoxFuture;
@@ -30,6 +31,13 @@ const LONGEST_DELAY: i32 = 900;
 
 /// Receives before a message becomes a dead letter, where the queue cannot be asked.
 const RECEIVES: u32 = 5;
+
+/// Receives of a queue without a redrive policy: it gives nothing up.
+const FOR_EVER: u32 = u32::MAX;
+
+/// Refusals of a question about a queue that may take and deliver messages all the same.
+const LET_THROUGH: [&str; 4] =
+    ["AccessDenied", "AccessDeniedException", "RequestThrottled", "ThrottlingException"];
 
 /// A job on its way through the queue.
 #[derive(Debug, Deserialize, Serialize)]
@@ -135,24 +143,49 @@ impl Sqs {
         Ok(messages.into_iter().map(message).collect())
     }
 
+    /// Looks whether the queue is there. Whoever may not ask for its attributes is let through.
+    ///
+    /// # Errors
+    /// A sentence for the person who named it.
+    pub async fn check(&self) -> Result<(), String> {
+        let Err(error) = self.receives.get_or_try_init(|| self.ask_receives()).await else { return Ok(()) };
+        let server_side = error.raw_response().is_some_and(|raw| raw.status().as_u16() >= 500);
+        let why = match error.code() {
+            Some(code) if server_side || LET_THROUGH.contains(&code) => return Ok(()),
+            Some(code) => format!("{code}: {}", error.message().unwrap_or_default()),
+            None => causes(&error),
+        };
+        Err(format!(
+            "The job queue {} cannot be used: {why}. Check JOBS_QUEUE_URL, the credentials, and the region \
+             (REGION_ID or AWS_REGION), which must be the queue's.",
+            self.url
+        ))
+    }
+
     /// How often the queue delivers a message before it becomes a dead letter; asked once.
     pub async fn receives(&self) -> u32 {
         match self.receives.get_or_try_init(|| self.ask_receives()).await {
             Ok(receives) => *receives,
             Err(error) => {
+                let error = away("attributes", &error);
                 tracing::warn!(%error, receives = RECEIVES, "the queue did not say when it gives a message up");
                 RECEIVES
             }
         }
     }
 
-    async fn ask_receives(&self) -> Result<u32, Error> {
+    /// Whether the queue is known to give messages up.
+    pub async fn has_dead_letters(&self) -> bool {
+        let known = self.receives.get_or_try_init(|| self.ask_receives()).await;
+        known.is_ok_and(|receives| *receives != FOR_EVER)
+    }
+
+    async fn ask_receives(&self) -> Result<u32, SdkError<GetQueueAttributesError>> {
         let ask = self.client.get_queue_attributes().queue_url(&self.url);
         let reply = ask.attribute_names(QueueAttributeName::RedrivePolicy).send().await;
-        let attributes = reply.map_err(|error| away("attributes", &error))?.attributes.unwrap_or_default();
-        // A queue without the policy delivers for ever.
+        let attributes = reply?.attributes.unwrap_or_default();
         let policy = attributes.get(&QueueAttributeName::RedrivePolicy);
-        Ok(policy.and_then(|policy| max_receives(policy)).unwrap_or(u32::MAX))
+        Ok(policy.and_then(|policy| max_receives(policy)).unwrap_or(FOR_EVER))
     }
 }
 

@@ -4,11 +4,13 @@
 //! one key the later one stays, whatever is in flight, and nothing has to remember all the keys.
 
 use super::item::{self, Item};
+use super::rows::puts;
 use super::{CuratedRow, Store};
 use crate::error::Error;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use failure::Place;
 use lane::Write;
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -29,9 +31,11 @@ const ROOM: u32 = 8 * 1024;
 /// may be slow.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(20);
 
+/// Part rows in one call: as many bytes as a full batch has.
+const PARTS: usize = 2;
+
 /// An upload on its way.
 pub struct Bulk {
-    store: Store,
     shared: Arc<Shared>,
     lanes: Vec<mpsc::UnboundedSender<Write>>,
     tasks: JoinSet<()>,
@@ -50,7 +54,8 @@ impl Progress {
 /// What the lanes share.
 struct Shared {
     client: Client,
-    table: String,
+    answers: Place,
+    state: Place,
     patience: Duration,
     stop: CancellationToken,
     room: Arc<Semaphore>,
@@ -107,7 +112,8 @@ impl Bulk {
         let config = config.retry_config(RetryConfig::disabled()).timeout_config(limits).build();
         let shared = Arc::new(Shared {
             client: Client::from_conf(config),
-            table: store.tables.answers.clone(),
+            answers: Place::answers(&store.tables.answers),
+            state: Place::state(&store.tables.state),
             patience,
             stop: CancellationToken::new(),
             room: Arc::new(Semaphore::new(ROOM as usize)),
@@ -121,7 +127,7 @@ impl Bulk {
             sender
         });
         let lanes = lanes.collect();
-        Bulk { store: store.clone(), shared, lanes, tasks }
+        Bulk { shared, lanes, tasks }
     }
 
     /// Takes a row in, once there is room for it. `place` is the caller's own number of the row,
@@ -131,8 +137,14 @@ impl Bulk {
     /// A sentence, once the upload cannot go on; rows after [`Progress::done`] may be written or not.
     pub async fn put(&mut self, place: u64, row: CuratedRow) -> Result<(), Error> {
         let keys = row.keys();
-        let attributes = self.store.curated_attributes(row).await;
-        let attributes = attributes.map_err(|error| failure::of_parts(&self.store.tables.state, error))?;
+        let (attributes, parts) = row.packed().await?;
+        // Before the row that names them, and with the same patience.
+        for few in parts.chunks(PARTS) {
+            let few = puts(few.iter().cloned())?;
+            if !lane::write(&self.shared, &self.shared.state, few).await? {
+                return Err(self.failure());
+            }
+        }
         let number = self.shared.window().begin(place, keys.len());
         for pk in keys {
             let mut item = attributes.clone();

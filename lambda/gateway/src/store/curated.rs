@@ -1,7 +1,7 @@
 //! Curated answers: reading a row of an upload, and writing rows.
 
 use super::item::{self, Item};
-use super::overflow::{ROOMY, SHARED};
+use super::overflow::{self, ROOMY, SHARED};
 use super::{Bulk, Store, unavailable};
 use crate::error::{Error, Kind};
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -56,9 +56,23 @@ impl CuratedRow {
         if self.extra.is_empty() { ROOMY } else { SHARED }
     }
 
+    /// The row without its key, and the part rows that it names.
+    pub(super) async fn packed(self) -> Result<(Item, Vec<Item>), Error> {
+        let mut attributes = Item::from([("kind".to_owned(), item::s("curated"))]);
+        let room = self.room();
+        let mut packed = overflow::packed("answer", self.answer, room, None).await?;
+        attributes.extend(packed.attributes);
+        if !self.extra.is_empty() {
+            let extra = overflow::packed("extra", self.extra, SHARED, None).await?;
+            attributes.extend(extra.attributes);
+            packed.parts.extend(extra.parts);
+        }
+        Ok((attributes, packed.parts))
+    }
+
     /// The field that one item cannot hold even deflated, so that it needs the state table.
     pub fn needs_parts(&self) -> Option<&'static str> {
-        let large = |text: &str, room| !super::overflow::fits(text, room);
+        let large = |text: &str, room| !overflow::fits(text, room);
         match () {
             () if large(&self.answer, self.room()) => Some("answer"),
             () if large(&self.extra, SHARED) => Some("extra"),
@@ -204,17 +218,6 @@ impl Store {
         };
         // What an upload's person is told is for the log here.
         all.await.map_err(|error: Error| unavailable(error.message))
-    }
-
-    /// The row without its key.
-    pub(super) async fn curated_attributes(&self, row: CuratedRow) -> Result<Item, Error> {
-        let mut attributes = Item::from([("kind".to_owned(), item::s("curated"))]);
-        let room = row.room();
-        attributes.extend(self.pack_text("answer", row.answer, room, None).await?);
-        if !row.extra.is_empty() {
-            attributes.extend(self.pack_text("extra", row.extra, SHARED, None).await?);
-        }
-        Ok(attributes)
     }
 }
 

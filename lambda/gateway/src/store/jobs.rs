@@ -4,7 +4,7 @@ use super::item::{self, Fault, Item};
 use super::overflow::SHARED;
 use super::rows::{ABSENT, CONFLICT, Outcome, pause};
 use super::{Store, away, built};
-use crate::chat::{Caller, Usage};
+use crate::chat::{Caller, Usage, new_id};
 use crate::error::{Error, Kind};
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
@@ -67,6 +67,8 @@ pub struct Job {
     pub attempts: u32,
     /// Attempts among them that never began.
     pub refused: u32,
+    /// It was last claimed from a worker whose lease had run out.
+    pub orphaned: bool,
     /// Until then its worker is believed alive. Milliseconds since 1970.
     pub lease_until_ms: u64,
     /// The answer, or as much as there is of it.
@@ -104,6 +106,10 @@ pub enum Created {
     /// The same idempotency key and body have made this job before.
     Existing(String),
 }
+
+/// A note that a job is queued again.
+#[derive(Debug)]
+pub struct Requeued(String);
 
 /// How a job came out, as its row keeps it.
 #[derive(Default, Serialize, Deserialize)]
@@ -166,13 +172,15 @@ impl Store {
         })
     }
 
-    /// Notes that a job that has not ended is queued again. Of several who saw the same row one is told
-    /// true.
-    pub async fn requeue_job(&self, job: &Job) -> Result<bool, Error> {
+    /// Notes that a job that has not ended is queued again. Of several who saw the same row one is given
+    /// a note.
+    pub async fn requeue_job(&self, job: &Job) -> Result<Option<Requeued>, Error> {
         let before = job.requeued_at_ms.unwrap_or_default();
+        let requeued = Requeued(new_id());
         let note = self
             .update_job(&job.caller, &job.id)
-            .update_expression("SET requeued_at = :now_ms")
+            .update_expression("SET requeued_at = :now_ms, requeuer = :requeuer")
+            .expression_attribute_values(":requeuer", item::s(&requeued.0))
             .condition_expression(
                 "phase IN (:queued, :running) AND (attribute_not_exists(requeued_at) OR requeued_at = :before)",
             )
@@ -180,7 +188,25 @@ impl Store {
             .expression_attribute_values(":now_ms", item::n(self.now_ms()))
             .expression_attribute_values(":queued", item::s(JobStatus::Queued.as_str()))
             .expression_attribute_values(":running", item::s(JobStatus::Running.as_str()));
-        Ok(applied(note).await?.is_yes())
+        Ok(match applied(note).await? {
+            Applied::Yes(_) => Some(requeued),
+            // A note whose answer was lost is sent again by the SDK and then meets itself.
+            Applied::No(Some(row)) if item::text(&row, "requeuer") == Some(&requeued.0) => Some(requeued),
+            Applied::No(_) => None,
+        })
+    }
+
+    /// Takes a note back: the job, as it was read, could not be queued.
+    pub async fn unqueue_job(&self, job: &Job, requeued: Requeued) -> Result<(), Error> {
+        let back = self.update_job(&job.caller, &job.id).condition_expression("requeuer = :requeuer");
+        let back = back.expression_attribute_values(":requeuer", item::s(&requeued.0));
+        let back = match job.requeued_at_ms {
+            None => back.update_expression("REMOVE requeued_at, requeuer"),
+            Some(before) => back
+                .update_expression("SET requeued_at = :before REMOVE requeuer")
+                .expression_attribute_values(":before", item::n(before)),
+        };
+        applied(back).await.map(|_| ())
     }
 
     /// Every queued or running job, oldest first. It reads the whole table: for the start of one
@@ -242,6 +268,7 @@ impl Store {
             status,
             attempts: u32::try_from(number("attempts")).unwrap_or(u32::MAX),
             refused: u32::try_from(number("refused")).unwrap_or(u32::MAX),
+            orphaned: item::text(row, "taken_from") == Some(JobStatus::Running.as_str()),
             lease_until_ms: number("lease_until"),
             completion: outcome.completion,
             error: outcome.error.map(Error::from),

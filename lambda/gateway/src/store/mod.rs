@@ -41,7 +41,7 @@ pub use chats::{ChatSummary, Turn};
 pub use curated::{CuratedRow, parse_curated_row};
 pub use finish::{Finish, Finished};
 pub use flights::{Flight, Lead};
-pub use jobs::{Created, Job, JobOutcome, JobStatus};
+pub use jobs::{Created, Job, JobOutcome, JobStatus, Requeued};
 pub use replies::{Begin, Begun, Flush, ReplyKey, ReplyRow};
 pub use slots::{Holder, Slot};
 pub use work::Claim;

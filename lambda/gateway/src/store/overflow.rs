@@ -5,11 +5,12 @@
 //! those of a curated answer: as it has no end, what it had before it was replaced stays.
 
 use super::item::{self, Item};
-use super::{Store, built, unavailable};
+use super::rows::puts;
+use super::{Store, unavailable};
 use crate::digest::Lengths;
 use crate::error::{Error, json_place};
 use aws_sdk_dynamodb::primitives::Blob;
-use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
+use aws_sdk_dynamodb::types::AttributeValue;
 use flate2::Compression;
 use flate2::read::{DeflateDecoder, DeflateEncoder};
 use serde::Serialize;
@@ -47,15 +48,9 @@ impl Store {
         room: usize,
         expires_at: Option<u64>,
     ) -> Result<Attributes, Error> {
-        if text.len() <= room {
-            return Ok(vec![(name.to_owned(), AttributeValue::S(text))]);
-        }
-        let bytes = aside(move || deflated(&text)).await?;
-        if bytes.len() <= room {
-            return Ok(vec![(format!("{name}_z"), AttributeValue::B(Blob::new(bytes)))]);
-        }
-        let (id, count) = self.write_parts(&bytes, expires_at).await?;
-        Ok(vec![(format!("{name}_parts"), item::s(id)), (format!("{name}_count"), item::n(count))])
+        let packed = packed(name, text, room, expires_at).await?;
+        self.write_all(&self.tables.state, puts(packed.parts)?).await?;
+        Ok(packed.attributes)
     }
 
     /// The value under `name`; None where the row has none.
@@ -96,26 +91,6 @@ impl Store {
         (0..count).map(|number| part_key(id, number)).collect()
     }
 
-    async fn write_parts(&self, bytes: &[u8], expires_at: Option<u64>) -> Result<(String, u64), Error> {
-        // What never expires is written again and again, by every upload of the same file: parts
-        // named by what they hold take their own place.
-        let id = match expires_at {
-            Some(_) => crate::chat::new_id(),
-            None => Lengths::new("part").part(bytes).hex(),
-        };
-        let mut writes = Vec::new();
-        for (number, part) in (0..).zip(bytes.chunks(PART)) {
-            let mut row = part_key(&id, number);
-            row.insert("bytes".to_owned(), AttributeValue::B(Blob::new(part)));
-            row.extend(expires_at.map(|at| ("expires_at".to_owned(), item::n(at))));
-            let put = built(PutRequest::builder().set_item(Some(row)).build())?;
-            writes.push(WriteRequest::builder().put_request(put).build());
-        }
-        let count = writes.len() as u64;
-        self.write_all(&self.tables.state, writes).await?;
-        Ok((id, count))
-    }
-
     async fn read_parts(&self, id: &str, count: Option<u64>) -> Result<Vec<u8>, Error> {
         let parts = self.partition(&format!("part#{id}")).await?;
         if Some(parts.len() as u64) != count {
@@ -124,6 +99,52 @@ impl Store {
         let bytes = parts.iter().filter_map(|part| part.get("bytes")?.as_b().ok());
         Ok(bytes.flat_map(|blob| blob.as_ref()).copied().collect())
     }
+}
+
+/// A value, packed.
+pub(super) struct Packed {
+    /// What the row has of it.
+    pub attributes: Attributes,
+    /// The part rows that hold the rest: they are written before the row.
+    pub parts: Vec<Item>,
+}
+
+/// `text` under `name`, in at most `room` bytes of its row.
+pub(super) async fn packed(
+    name: &str,
+    text: String,
+    room: usize,
+    expires_at: Option<u64>,
+) -> Result<Packed, Error> {
+    if text.len() <= room {
+        return Ok(Packed {
+            attributes: vec![(name.to_owned(), AttributeValue::S(text))],
+            parts: Vec::new(),
+        });
+    }
+    let bytes = aside(move || deflated(&text)).await?;
+    if bytes.len() <= room {
+        let attribute = (format!("{name}_z"), AttributeValue::B(Blob::new(bytes)));
+        return Ok(Packed { attributes: vec![attribute], parts: Vec::new() });
+    }
+    // What never expires is written again and again, by every upload of the same file: parts
+    // named by what they hold take their own place.
+    let id = match expires_at {
+        Some(_) => crate::chat::new_id(),
+        None => Lengths::new("part").part(&bytes).hex(),
+    };
+    let parts = (0..).zip(bytes.chunks(PART)).map(|(number, part)| {
+        let mut row = part_key(&id, number);
+        row.insert("bytes".to_owned(), AttributeValue::B(Blob::new(part)));
+        row.extend(expires_at.map(|at| ("expires_at".to_owned(), item::n(at))));
+        row
+    });
+    let parts: Vec<Item> = parts.collect();
+    let count = item::n(parts.len() as u64);
+    Ok(Packed {
+        attributes: vec![(format!("{name}_parts"), item::s(&id)), (format!("{name}_count"), count)],
+        parts,
+    })
 }
 
 fn part_key(id: &str, number: u64) -> Item {

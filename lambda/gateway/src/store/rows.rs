@@ -6,7 +6,9 @@ use crate::chat::new_id;
 use crate::error::Error;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::types::{CancellationReason, DeleteRequest, TransactWriteItem, WriteRequest};
+use aws_sdk_dynamodb::types::{
+    CancellationReason, DeleteRequest, PutRequest, TransactWriteItem, WriteRequest,
+};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -121,6 +123,12 @@ impl Store {
             attempt = pause(attempt, "another transaction is at the same rows").await?;
         }
     }
+}
+
+/// Requests that put these rows.
+pub(super) fn puts(rows: impl IntoIterator<Item = Item>) -> Result<Vec<WriteRequest>, Error> {
+    let put = |row| built(PutRequest::builder().set_item(Some(row)).build());
+    rows.into_iter().map(|row| Ok(WriteRequest::builder().put_request(put(row)?).build())).collect()
 }
 
 /// Waits before the next try, longer each time and by chance, so that rivals part, and counts it.

@@ -5,7 +5,7 @@
 use super::item::{self, Item};
 use super::rows::pause;
 use super::{Store, away};
-use crate::chat::Caller;
+use crate::chat::{Caller, LONGEST_REPLY};
 use crate::error::Error;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
@@ -77,12 +77,13 @@ impl Store {
     /// Adds the entry, or gives those that are there.
     async fn add(&self, slot: &Slot, most: usize, time: Duration) -> Result<Result<(), Vec<String>>, Error> {
         let update = self.client.update_item().table_name(&self.tables.state);
+        // The row outlives every place in it, not this one alone.
         let update = update
             .set_key(Some(slot.key.clone()))
             .update_expression("ADD running :entry SET expires_at = :expiry")
             .condition_expression("attribute_not_exists(running) OR size(running) < :most")
             .expression_attribute_values(":entry", AttributeValue::Ss(vec![slot.entry.clone()]))
-            .expression_attribute_values(":expiry", item::n(self.expiry(time)))
+            .expression_attribute_values(":expiry", item::n(self.expiry(time.max(LONGEST_REPLY))))
             .expression_attribute_values(":most", item::n(most as u64))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         let Err(error) = update.send().await else { return Ok(Ok(())) };

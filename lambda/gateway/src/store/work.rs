@@ -39,7 +39,8 @@ impl Store {
         let claim = self
             .update_job(caller, id)
             .update_expression(
-                "SET phase = :running, lease_until = :lease, claimant = :claimant ADD attempts :one",
+                "SET taken_from = phase, phase = :running, lease_until = :lease, claimant = :claimant \
+                 ADD attempts :one",
             )
             .expression_attribute_values(":claimant", item::s(&claimant))
             .condition_expression(FREE)

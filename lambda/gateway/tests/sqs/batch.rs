@@ -113,6 +113,27 @@ async fn what_is_past_the_concurrency_is_given_back_for_another_invocation() {
 }
 
 #[tokio::test]
+async fn a_message_that_comes_again_is_worked_on_alone() {
+    let (function, sqs, _) = function("10").await;
+    for number in 0..3 {
+        submit(&function, &sqs, &format!("question {number}")).await;
+    }
+    let mut messages = receive(&sqs, 3).await;
+    messages[1].received = 2;
+    assert!(invoke(&function, &messages, LONG).await.is_empty());
+    for message in &messages {
+        sqs.delete(&message.receipt).await.unwrap();
+    }
+    let given_back = receive(&sqs, 2).await;
+    let mut bodies: Vec<&str> = given_back.iter().map(|message| message.body.as_str()).collect();
+    bodies.sort();
+    let mut expected = [messages[0].body.as_str(), messages[2].body.as_str()];
+    expected.sort();
+    assert_eq!(bodies, expected);
+    assert!(given_back.iter().all(|message| message.received == 1));
+}
+
+#[tokio::test]
 async fn a_job_that_outlasts_its_invocation_ends_with_the_text_so_far() {
     let (function, sqs, _) = function("10").await;
     let id = submit(&function, &sqs, "endless").await;

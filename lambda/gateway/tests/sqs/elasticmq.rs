@@ -37,6 +37,14 @@ pub fn config_of(url: &str) -> SdkConfig {
         .build()
 }
 
+/// A client of the tests' own, and the URL of a new queue that delivers for ever.
+pub async fn plain_queue() -> (Client, String) {
+    let (client, ..) = queue(1).await;
+    let name = format!("plain-{}", gateway::chat::new_id());
+    let made = client.create_queue().queue_name(name).send().await.unwrap();
+    (client, made.queue_url.unwrap())
+}
+
 /// A client of the tests' own, and the URL of a new queue; after so many receives its messages go to
 /// a queue of dead letters, whose URL is the third.
 pub async fn queue(max_receives: u32) -> (Client, String, String) {

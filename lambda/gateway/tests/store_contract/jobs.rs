@@ -15,6 +15,7 @@ fn job(world: &World, id: &str) -> Job {
         status: JobStatus::Queued,
         attempts: 0,
         refused: 0,
+        orphaned: false,
         lease_until_ms: 0,
         completion: None,
         error: None,
@@ -115,13 +116,14 @@ pub async fn a_worker_that_was_given_up_on_changes_nothing(world: World) {
     let left = LEASE - Duration::from_secs(5);
     assert_eq!(store.claim_job(&ann(), "j", LEASE).await.unwrap(), Claim::Held(left));
     world.clock.advance(left);
-    claimed(&world, "j").await.unwrap();
+    assert!(claimed(&world, "j").await.unwrap().orphaned);
     assert!(!store.renew_job(&ann(), "j", 1, LEASE).await.unwrap());
     assert!(!store.release_job(&ann(), "j", 1, true).await.unwrap());
     assert!(!store.finish_job(&ann(), "j", 1, &outcome("late")).await.unwrap());
     assert!(store.release_job(&ann(), "j", 2, true).await.unwrap());
     assert_eq!(read(&world, "j").await.status, JobStatus::Queued);
-    assert_eq!(claimed(&world, "j").await.unwrap().attempts, 3);
+    let third = claimed(&world, "j").await.unwrap();
+    assert_eq!((third.attempts, third.orphaned), (3, false));
     assert!(store.finish_job(&ann(), "j", 3, &outcome("so")).await.unwrap());
     assert_eq!(store.claim_job(&ann(), "j", LEASE).await.unwrap(), Claim::Over);
 }
@@ -158,14 +160,25 @@ pub async fn only_a_job_that_nobody_works_on_is_given_up(world: World) {
 pub async fn of_two_who_queue_a_job_again_one_does(world: World) {
     let store = &world.store;
     let job = create(&world, "j").await;
-    assert!(store.requeue_job(&job).await.unwrap());
-    assert!(!store.requeue_job(&job).await.unwrap(), "it has been queued since it was read");
+    let note = store.requeue_job(&job).await.unwrap().unwrap();
+    assert!(store.requeue_job(&job).await.unwrap().is_none(), "it has been queued since it was read");
+    store.unqueue_job(&job, note).await.unwrap();
+    assert_eq!(read(&world, "j").await, job);
+    let first = store.requeue_job(&job).await.unwrap().unwrap();
     let job = read(&world, "j").await;
     assert_eq!(job.requeued_at_ms, Some(world.now()));
     world.clock.advance(Duration::from_secs(1));
-    assert!(store.requeue_job(&job).await.unwrap());
+    let second = store.requeue_job(&job).await.unwrap().unwrap();
+    store.unqueue_job(&job, first).await.unwrap();
+    assert_eq!(
+        read(&world, "j").await.requeued_at_ms,
+        Some(world.now()),
+        "it is not the first one's any more"
+    );
+    store.unqueue_job(&job, second).await.unwrap();
+    assert_eq!(read(&world, "j").await, job);
     store.cancel_job(&ann(), "j").await.unwrap();
-    assert!(!store.requeue_job(&read(&world, "j").await).await.unwrap(), "it has ended");
+    assert!(store.requeue_job(&read(&world, "j").await).await.unwrap().is_none(), "it has ended");
 }
 
 pub async fn a_job_keeps_how_it_came_out(world: World) {

@@ -22,6 +22,16 @@ pub async fn only_so_many_places_are_taken_and_one_given_back_is_free(world: Wor
     assert!(take(&world, holder, "m4").await.is_none());
 }
 
+pub async fn a_short_reply_does_not_take_longer_ones_along(world: World) {
+    let holder = Holder::Connection("c");
+    take(&world, holder, "long").await.unwrap();
+    world.store.take_slot(holder, "short", 2, Duration::from_secs(1)).await.unwrap().unwrap();
+    world.clock.advance(Duration::from_secs(3));
+    world.store.sweep().await.unwrap();
+    assert!(take(&world, holder, "next").await.is_some(), "the short one is over");
+    assert!(take(&world, holder, "another").await.is_none(), "the long one is not");
+}
+
 pub async fn a_repeated_request_needs_no_second_place_and_gives_none_back(world: World) {
     let holder = Holder::Connection("c");
     take(&world, holder, "m1").await.unwrap();

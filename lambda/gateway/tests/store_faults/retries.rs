@@ -12,7 +12,7 @@ use tokio::time::Instant;
 type Ask = fn(&Store) -> BoxFuture<'_, Result<bool, Error>>;
 
 /// Each says whether what it gave is right.
-const ASKS: [(&str, Ask); 10] = [
+const ASKS: [(&str, Ask); 11] = [
     ("GetItem", |store| Box::pin(async { Ok(store.connection("c").await? == Some(ann())) })),
     ("BatchGetItem", |store| {
         Box::pin(async { Ok(store.find_answer(&asked("r0")).await? == Some(learned("whole"))) })
@@ -22,6 +22,12 @@ const ASKS: [(&str, Ask); 10] = [
     ("PutItem", |store| Box::pin(async { Ok(begin(store, "new").await? == Begun::New) })),
     ("UpdateItem", |store| {
         Box::pin(async { Ok(claim(store, "j").await?.is_some_and(|job| job.attempts == 1)) })
+    }),
+    ("UpdateItem", |store| {
+        Box::pin(async {
+            let job = store.job(&ann(), "j").await?.ok_or_else(|| Error::internal("no job"))?;
+            Ok(store.requeue_job(&job).await?.is_some())
+        })
     }),
     ("UpdateItem", |store| {
         Box::pin(async { Ok(store.take_slot(Holder::Caller(&ann()), "m", 1, LEASE).await?.is_some()) })

@@ -130,6 +130,7 @@ pub fn job(store: &Store, id: &str, prompt: &str) -> Job {
         status: JobStatus::Queued,
         attempts: 0,
         refused: 0,
+        orphaned: false,
         lease_until_ms: 0,
         completion: None,
         error: None,

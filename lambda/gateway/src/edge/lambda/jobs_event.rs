@@ -13,6 +13,9 @@ use tokio::time::Instant;
 /// Works off a batch, all of it at once, so that each job has the whole time until `until`. Messages
 /// past `JOBS_CONCURRENCY` are given back for another invocation. Those that are not done with are
 /// named, and SQS delivers them again.
+///
+/// A message that comes again may have ended its worker, and would end it with the rest of its batch
+/// as often as it may: the first such one is worked on alone, the others are given back.
 pub async fn handle(lambda: &Lambda, event: &[u8], until: Instant) -> Answer {
     let batch: SqsEvent = match serde_json::from_slice(event) {
         Ok(batch) => batch,
@@ -21,17 +24,27 @@ pub async fn handle(lambda: &Lambda, event: &[u8], until: Instant) -> Answer {
     let Some(sqs) = lambda.jobs.as_deref() else {
         return Answer::Failed("This function has no job queue; its ROLE is not worker.".to_owned());
     };
-    let messages = batch.records.into_iter().map(message).zip(0..);
-    let done = join_all(messages.map(|(message, place)| take(lambda, sqs, message, place, until))).await;
+    let messages: Vec<Message> = batch.records.into_iter().map(message).collect();
+    let ours = match messages.iter().position(|message| message.received > 1) {
+        Some(again) => again..again + 1,
+        None => 0..lambda.gateway.settings.jobs_concurrency,
+    };
+    let messages = messages.into_iter().enumerate();
+    let done = messages.map(|(place, message)| {
+        let until = ours.contains(&place).then_some(until);
+        take(lambda, sqs, message, until)
+    });
+    let done = join_all(done).await;
     let failures: Vec<_> = done.into_iter().flatten().map(|id| json!({"itemIdentifier": id})).collect();
     Answer::Whole(json!({"batchItemFailures": failures}))
 }
 
-/// Gives the id of a message that is to be delivered again.
-async fn take(lambda: &Lambda, sqs: &Sqs, message: Message, place: usize, until: Instant) -> Option<String> {
-    let done = match place < lambda.gateway.settings.jobs_concurrency {
-        true => deliver(sqs, &lambda.gateway, &message, Some(until)).await,
-        false => give_back(sqs, &message).await,
+/// Works on a message, or gives it back where it has no time. Gives the id of one that is to be
+/// delivered again.
+async fn take(lambda: &Lambda, sqs: &Sqs, message: Message, until: Option<Instant>) -> Option<String> {
+    let done = match until {
+        Some(_) => deliver(sqs, &lambda.gateway, &message, until).await,
+        None => give_back(sqs, &message).await,
     };
     (!done).then_some(message.id)
 }

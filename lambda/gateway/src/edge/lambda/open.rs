@@ -16,6 +16,7 @@ use crate::store::{Retention, Store, SystemClock, Tables};
 use crate::telemetry;
 use aws_sdk_apigatewaymanagement::config::retry::RetryConfig;
 use aws_types::SdkConfig;
+use aws_types::region::Region;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::Method;
@@ -53,7 +54,7 @@ impl Lambda {
                     .to_owned(),
             );
         }
-        let bedrock = Arc::new(Bedrock::new(&config, IDLE));
+        let bedrock = Arc::new(bedrock(&config, settings.region.as_deref()));
         let rooms = Rooms {
             model: bedrock.clone(),
             embedder: bedrock,
@@ -81,6 +82,17 @@ impl Lambda {
     pub fn doors(&self, until: Option<Instant>) -> Doors {
         let queue = self.jobs.clone().map(|jobs| jobs as Arc<dyn Queue>);
         Doors { gateway: self.gateway.clone(), queue, until }
+    }
+}
+
+/// Bedrock may be in another Region than the function and all that is kept.
+fn bedrock(config: &SdkConfig, region: Option<&str>) -> Bedrock {
+    match region {
+        Some(region) => {
+            let there = config.to_builder().region(Region::new(region.to_owned()));
+            Bedrock::new(&there.build(), IDLE)
+        }
+        None => Bedrock::new(config, IDLE),
     }
 }
 

@@ -11,7 +11,39 @@ use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use std::time::Duration;
 
-const KEY: &str = "Its key must be the partition key `pk`, a string, without a sort key.";
+/// A table that is written to, and its keys.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// Its name.
+    pub table: String,
+    /// The names of the keys that its rows must have.
+    pub keys: &'static [&'static str],
+}
+
+impl Place {
+    /// The table of answers.
+    pub(super) fn answers(table: &str) -> Place {
+        Place { table: table.to_owned(), keys: &["pk"] }
+    }
+
+    /// The table of everything else.
+    pub(super) fn state(table: &str) -> Place {
+        Place { table: table.to_owned(), keys: &["pk", "sk"] }
+    }
+
+    /// The table is not one that the gateway reads.
+    pub(super) fn wrong_key(&self) -> String {
+        let whose = if self.keys.len() == 1 { "answers (ANSWERS_TABLE)" } else { "state (STATE_TABLE)" };
+        format!("Table {} is no table for {whose}. {}", self.table, self.key())
+    }
+
+    fn key(&self) -> &'static str {
+        match self.keys.len() {
+            1 => "Its key must be the partition key `pk`, a string, without a sort key.",
+            _ => "Its key must be the partition key `pk` and the sort key `sk`, both strings.",
+        }
+    }
+}
 
 /// Refusals that pass by themselves.
 const THROTTLED: [&str; 4] = [
@@ -33,16 +65,20 @@ const CREDENTIALS: [&str; 7] = [
 ];
 
 /// Ok where it is worth trying again: what to say should that be in vain.
-pub(super) fn again_or_not<E>(shared: &Shared, error: &SdkError<E, HttpResponse>) -> Result<Error, Error>
+pub(super) fn again_or_not<E>(
+    shared: &Shared,
+    place: &Place,
+    error: &SdkError<E, HttpResponse>,
+) -> Result<Error, Error>
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
     match passes(error) {
         true if error.code().is_some_and(|code| THROTTLED.contains(&code)) => {
-            Ok(throttled(&shared.table, error.message(), shared.patience))
+            Ok(throttled(&place.table, error.message(), shared.patience))
         }
-        true => Ok(sentence(&shared.client, &shared.table, "BatchWriteItem", error)),
-        false => Err(sentence(&shared.client, &shared.table, "BatchWriteItem", error)),
+        true => Ok(sentence(&shared.client, place, "BatchWriteItem", error)),
+        false => Err(sentence(&shared.client, place, "BatchWriteItem", error)),
     }
 }
 
@@ -69,15 +105,6 @@ pub(super) fn throttled(table: &str, said: Option<&str>, patience: Duration) -> 
     ))
 }
 
-/// Part rows go to the state table; its name is not among the refusal's words.
-pub(super) fn of_parts(state: &str, error: Error) -> Error {
-    let detail = error.detail.clone().unwrap_or_default();
-    unavailable(format!(
-        "A large row could not be written to the state table {state} (--state-table). {} {detail}",
-        error.message
-    ))
-}
-
 /// Nothing was heard.
 pub(super) fn silent(client: &Client) -> Error {
     out_of_reach(client, "it does not answer")
@@ -98,14 +125,14 @@ fn region(client: &Client) -> &str {
 /// A refusal in a sentence that says what to do.
 pub(super) fn sentence<E>(
     client: &Client,
-    table: &str,
+    place: &Place,
     action: &str,
     error: &SdkError<E, HttpResponse>,
 ) -> Error
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    let region = region(client);
+    let (region, table) = (region(client), &place.table);
     let Some(code) = error.code() else {
         return out_of_reach(client, &causes(error));
     };
@@ -124,7 +151,7 @@ where
             )
         }
         "ValidationException" => {
-            format!("Table {table} does not take these rows. {KEY} DynamoDB says: {said}")
+            format!("Table {table} does not take these rows. {} DynamoDB says: {said}", place.key())
         }
         _ if CREDENTIALS.contains(&code) => format!(
             "AWS refuses the credentials ({code}: {said}). Log in again, or check AWS_ACCESS_KEY_ID, \
@@ -132,11 +159,6 @@ where
         ),
         _ => format!("DynamoDB in region {region} answered {code}: {said}"),
     })
-}
-
-/// The table is not one that the gateway reads.
-pub(super) fn wrong_key(table: &str) -> String {
-    format!("Table {table} is no table for answers. {KEY}")
 }
 
 /// The ARN behind `on resource:` in AWS's own words.

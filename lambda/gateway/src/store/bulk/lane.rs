@@ -1,10 +1,11 @@
 //! One lane of an upload: gathers batches and sends them, one after the other.
 
+use super::failure::Place;
 use super::{Shared, failure};
 use crate::error::Error;
-use crate::store::built;
 use crate::store::item::Item;
-use aws_sdk_dynamodb::types::{PutRequest, WriteRequest};
+use crate::store::rows::puts;
+use aws_sdk_dynamodb::types::WriteRequest;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,44 +88,54 @@ async fn gather(writes: &mut mpsc::UnboundedReceiver<Write>, shared: &Shared) ->
     Some(batch)
 }
 
-/// Sends a batch until the service has taken all of it, or the upload is stopped.
+/// Sends a batch and counts its rows as written, unless the upload is stopped.
 async fn send(shared: &Shared, batch: Batch) -> Result<(), Error> {
-    let mut open = Vec::with_capacity(batch.puts.len());
-    for item in batch.puts.into_values() {
-        let put = built(PutRequest::builder().set_item(Some(item)).build())?;
-        open.push(WriteRequest::builder().put_request(put).build());
+    let puts = puts(batch.puts.into_values())?;
+    if write(shared, &shared.answers, puts).await? {
+        let mut window = shared.window();
+        batch.rows.into_iter().for_each(|row| window.written(row));
     }
+    Ok(())
+}
+
+/// Sends writes until the service has taken all of them; false where the upload was stopped before.
+///
+/// # Errors
+/// A sentence: the table refuses them, or has taken nothing for the upload's patience.
+pub(super) async fn write(
+    shared: &Shared,
+    place: &Place,
+    mut open: Vec<WriteRequest>,
+) -> Result<bool, Error> {
+    let table = &place.table;
     let (mut since, mut pause) = (Instant::now(), FIRST_PAUSE);
     loop {
-        let call = shared.client.batch_write_item().request_items(&shared.table, open.clone());
+        let call = shared.client.batch_write_item().request_items(table, open.clone());
         let why = match timeout_at(since + shared.patience, call.send()).await {
             Err(_) => failure::silent(&shared.client),
             Ok(Ok(reply)) => {
-                let left = reply.unprocessed_items.unwrap_or_default().remove(&shared.table);
+                let left = reply.unprocessed_items.unwrap_or_default().remove(table);
                 let left = left.unwrap_or_default();
                 if left.is_empty() {
-                    break;
+                    return Ok(true);
                 }
                 if left.len() < open.len() {
                     (since, pause) = (Instant::now(), FIRST_PAUSE);
                 }
                 open = left;
-                failure::throttled(&shared.table, None, shared.patience)
+                failure::throttled(table, None, shared.patience)
             }
-            Ok(Err(error)) => failure::again_or_not(shared, &error)?,
+            Ok(Err(error)) => failure::again_or_not(shared, place, &error)?,
         };
         if since.elapsed() + pause > shared.patience {
             return Err(why);
         }
         tokio::select! {
-            () = shared.stop.cancelled() => return Ok(()),
+            () = shared.stop.cancelled() => return Ok(false),
             () = tokio::time::sleep(jittered(pause)) => {}
         }
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
-    let mut window = shared.window();
-    batch.rows.into_iter().for_each(|row| window.written(row));
-    Ok(())
 }
 
 /// Between half of it and all of it, by chance, so that lanes part.
