@@ -54,8 +54,9 @@ async fn job(function: &Lambda, id: &str) -> Job {
 
 /// So many messages, however many calls they take.
 async fn receive(sqs: &Sqs, count: usize) -> Vec<Received> {
-    let mut messages = Vec::new();
+    let (mut messages, begun) = (Vec::new(), Instant::now());
     while messages.len() < count {
+        assert!(begun.elapsed() < LONG, "only {} messages came", messages.len());
         messages.extend(timeout(LONG, sqs.receive(10)).await.unwrap().unwrap());
     }
     messages
