@@ -117,31 +117,28 @@ pub async fn run<F: Function>(
 ) -> ExitCode {
     let filter = vars.iter().find(|(name, _)| name == "LLM_GATEWAY_LOG").map(|(_, value)| value.clone());
     telemetry::json_logs(filter.as_deref());
-    match life(vars, function).await {
-        Ok(()) => ExitCode::SUCCESS,
+    if !vars.iter().any(|(name, _)| name == "AWS_LAMBDA_RUNTIME_API") {
+        let sentence = "This is a Lambda function and Lambda is not here. On one machine run `llm-gateway`.";
+        return failed_to_start(sentence);
+    }
+    let function = match Lambda::open(vars).await.and_then(function) {
+        Ok(function) => function,
         Err(sentence) => {
-            telemetry::cannot_start(&sentence);
-            ExitCode::FAILURE
+            // Said before it is reported: Lambda may end the process as soon as it has heard.
+            let failed = failed_to_start(&sentence);
+            report_init_error(&sentence).await;
+            return failed;
         }
+    };
+    match serve(Arc::new(function)).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed_to_start(&error.to_string()),
     }
 }
 
-/// Serves until the process is ended.
-async fn life<F: Function>(
-    vars: Vec<(String, String)>,
-    function: fn(Lambda) -> Result<F, String>,
-) -> Result<(), String> {
-    if !vars.iter().any(|(name, _)| name == "AWS_LAMBDA_RUNTIME_API") {
-        let sentence = "This is a Lambda function and Lambda is not here. On one machine run `llm-gateway`.";
-        return Err(sentence.to_owned());
-    }
-    match Lambda::open(vars).await.and_then(function) {
-        Ok(function) => serve(Arc::new(function)).await.map_err(|error| error.to_string()),
-        Err(sentence) => {
-            report_init_error(&sentence).await;
-            Err(sentence)
-        }
-    }
+fn failed_to_start(sentence: &str) -> ExitCode {
+    telemetry::cannot_start(sentence);
+    ExitCode::FAILURE
 }
 
 /// The `rest` function: HTTP events, and by `ROLE` the worker or the authorizer.
