@@ -31,22 +31,8 @@ impl Gateway {
         self.plan(&request)?;
         request.id_given = true;
         let store = self.memory()?;
-        let job = Job {
-            id: request.id.clone(),
-            caller: request.caller.clone(),
-            request: serde_json::to_value(&request).map_err(Error::internal)?,
-            status: JobStatus::Queued,
-            attempts: 0,
-            refused: 0,
-            orphaned: false,
-            lease_until_ms: 0,
-            completion: None,
-            error: None,
-            usage: None,
-            created_at_ms: store.now_ms(),
-            completed_at_ms: None,
-            requeued_at_ms: None,
-        };
+        let asked = serde_json::to_value(&request).map_err(Error::internal)?;
+        let job = Job::queued(request.caller.clone(), &request.id, asked, store.now_ms());
         match store.create_job(&job, key).await? {
             Created::New => match queue.enqueue(&job.caller, &job.id).await {
                 Err(error) if key.is_none() => end_unknown(store, &job, error).await?,

@@ -53,22 +53,7 @@ impl World {
 
     fn row(&self, id: &str, prompt: &str) -> Job {
         let request = Request { id: id.into(), id_given: true, ..Request::new(ann(), "jobs", prompt) };
-        Job {
-            id: id.into(),
-            caller: ann(),
-            request: serde_json::to_value(&request).unwrap(),
-            status: JobStatus::Queued,
-            attempts: 0,
-            refused: 0,
-            orphaned: false,
-            lease_until_ms: 0,
-            completion: None,
-            error: None,
-            usage: None,
-            created_at_ms: self.store.now_ms(),
-            completed_at_ms: None,
-            requeued_at_ms: None,
-        }
+        Job::queued(ann(), id, serde_json::to_value(&request).unwrap(), self.store.now_ms())
     }
 
     /// A job that has been claimed and put back so often; counted attempts are tries.

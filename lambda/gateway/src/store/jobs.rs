@@ -85,6 +85,28 @@ pub struct Job {
     pub requeued_at_ms: Option<u64>,
 }
 
+impl Job {
+    /// A job that has just been made, at `now_ms`.
+    pub fn queued(caller: Caller, id: &str, request: Value, now_ms: u64) -> Job {
+        Job {
+            id: id.to_owned(),
+            caller,
+            request,
+            status: JobStatus::Queued,
+            attempts: 0,
+            refused: 0,
+            orphaned: false,
+            lease_until_ms: 0,
+            completion: None,
+            error: None,
+            usage: None,
+            created_at_ms: now_ms,
+            completed_at_ms: None,
+            requeued_at_ms: None,
+        }
+    }
+}
+
 /// How a job came out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobOutcome {

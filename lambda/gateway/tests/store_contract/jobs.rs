@@ -8,22 +8,7 @@ use serde_json::json;
 use std::time::Duration;
 
 fn job(world: &World, id: &str) -> Job {
-    Job {
-        id: id.into(),
-        caller: ann(),
-        request: json!({"prompt": "why?"}),
-        status: JobStatus::Queued,
-        attempts: 0,
-        refused: 0,
-        orphaned: false,
-        lease_until_ms: 0,
-        completion: None,
-        error: None,
-        usage: None,
-        created_at_ms: world.now(),
-        completed_at_ms: None,
-        requeued_at_ms: None,
-    }
+    Job::queued(ann(), id, json!({"prompt": "why?"}), world.now())
 }
 
 fn outcome(completion: &str) -> JobOutcome {

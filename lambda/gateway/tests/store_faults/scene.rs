@@ -5,8 +5,7 @@ use gateway::chat::{
 };
 use gateway::error::Error;
 use gateway::store::{
-    AnswerKeys, Begin, Begun, Claim, Finish, Finished, Flush, Job, JobStatus, ReplyKey, Store, StoredAnswer,
-    Turn,
+    AnswerKeys, Begin, Begun, Claim, Finish, Finished, Flush, Job, ReplyKey, Store, StoredAnswer, Turn,
 };
 use serde_json::json;
 use std::time::Duration;
@@ -123,22 +122,7 @@ pub async fn finish(
 }
 
 pub fn job(store: &Store, id: &str, prompt: &str) -> Job {
-    Job {
-        id: id.into(),
-        caller: ann(),
-        request: json!({"prompt": prompt}),
-        status: JobStatus::Queued,
-        attempts: 0,
-        refused: 0,
-        orphaned: false,
-        lease_until_ms: 0,
-        completion: None,
-        error: None,
-        usage: None,
-        created_at_ms: store.now_ms(),
-        completed_at_ms: None,
-        requeued_at_ms: None,
-    }
+    Job::queued(ann(), id, json!({"prompt": prompt}), store.now_ms())
 }
 
 /// So many bytes of text that deflate makes a fifth smaller at most.
