@@ -1,6 +1,8 @@
 """ElasticMQ, a server of SQS's protocol, on a free port of loopback. `scripts/fetch-elasticmq` has put its
 jars into the target directory."""
 
+import atexit
+import functools
 import json
 import shutil
 import socket
@@ -71,3 +73,11 @@ class Queues:
     def stop(self):
         self.process.kill()
         self.process.wait(10)
+
+
+@functools.cache
+def queues():
+    """One server of queues for all targets of this process."""
+    server = Queues()
+    atexit.register(server.stop)
+    return server

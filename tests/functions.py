@@ -6,6 +6,9 @@ import os
 import subprocess
 import urllib.request
 
+from clients import new_id
+
+from elasticmq import queues
 from tables import Tables
 from target import BUILT, GATEWAY, REST, WS, Target, until
 
@@ -17,7 +20,7 @@ QUEUE = "https://sqs.us-east-1.amazonaws.com/123456789012/jobs"
 
 class Functions(Target):
     """As `Target`. Where there are no `keys`, the API has IAM authentication and every request counts
-    as signed by one principal; `signer=None` switches authentication off. `emulator` are options of
+    as signed by one principal; `signer=None` switches authentication off. Jobs wait on ElasticMQ, or without `elasticmq` in the emulator. `emulator` are options of
     the emulator."""
 
     stage = "/prod"
@@ -25,11 +28,11 @@ class Functions(Target):
     prompt = 1.0
     lease = 4
 
-    def __init__(self, standin=None, *, signer=SIGNER, emulator=(), **options):
+    def __init__(self, standin=None, *, signer=SIGNER, emulator=(), elasticmq=True, **options):
         super().__init__(standin, **options)
         self.signer, self.emulator = signer, list(emulator)
         assert not self.args, "the functions have no command line"
-        self.tables = None
+        self.tables, self.queue, self.elasticmq = None, None, elasticmq
 
     def command(self):
         """The command line of the emulator."""
@@ -41,6 +44,8 @@ class Functions(Target):
         command += ["--signed-by", self.signer] if self.signer and not self.keys else []
         for name, value in self.settings().items():
             command += ["--env", f"{name}={value}"]
+        if self.queue:
+            command += ["--queue", f"{queues().url.removeprefix('http://')},{self.queue}"]
         return command + self.emulator + os.environ.get("LAMBDA_EMULATOR_OPTIONS", "").split()
 
     def settings(self):
@@ -49,7 +54,9 @@ class Functions(Target):
         if self.standin:
             env["AWS_ENDPOINT_URL_BEDROCK_RUNTIME"] = self.standin.url
         if self.tables:
-            env |= self.tables.env | {"JOBS_QUEUE_URL": QUEUE}
+            env |= self.tables.env | {"JOBS_QUEUE_URL": self.queue or QUEUE}
+        if self.queue:
+            env["AWS_ENDPOINT_URL_SQS"] = queues().url
         return env | self.env
 
     def start(self):
@@ -58,6 +65,7 @@ class Functions(Target):
             return self
         if self.store and not self.tables:
             self.tables = Tables()
+            self.queue = queues().create(f"jobs-{new_id()}")[0] if self.elasticmq else None
             if self.answers:
                 self.upload()
         with open(self.home / "emulator.log", "a") as log:

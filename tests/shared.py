@@ -1,22 +1,11 @@
 """The third target of the suite: the command with everything on AWS's parts, which are DynamoDB's semantics
 over HTTP and ElasticMQ for SQS."""
 
-import atexit
-import functools
-
 from clients import new_id
 
-from elasticmq import Queues
+from elasticmq import queues
 from tables import Tables
 from target import Target
-
-
-@functools.cache
-def queues():
-    """One server of queues for all targets of this process."""
-    server = Queues()
-    atexit.register(server.stop)
-    return server
 
 
 class Shared(Target):

@@ -27,7 +27,7 @@ class Jobs(Functions):
     delivers for much longer, as it must on AWS."""
 
     def __init__(self, *, emulator=(), **options):
-        super().__init__(emulator=["--visibility-ms", "5400000", *emulator], **options)
+        super().__init__(emulator=["--visibility-ms", "5400000", *emulator], elasticmq=False, **options)
 
 
 @contextlib.contextmanager

@@ -41,7 +41,7 @@ class Lambdas(Functions):
 
 @contextlib.contextmanager
 def running(**options):
-    lambdas = Lambdas(**{"store": False, **options})
+    lambdas = Lambdas(**{"store": False, "elasticmq": False, **options})
     try:
         yield lambdas.start()
     finally:

@@ -4,7 +4,7 @@
 use std::error::Error;
 use std::io::Write;
 use std::time::Duration;
-use testkit::lambda::{Emulator, Options};
+use testkit::lambda::{Emulator, Options, Source};
 use tokio::signal::unix::{SignalKind, signal};
 
 const USAGE: &str = "lambda-emulator --rest PATH --ws PATH
@@ -14,6 +14,7 @@ const USAGE: &str = "lambda-emulator --rest PATH --ws PATH
   --bearer-keys          the key is what the authorizer gives as usageIdentifierKey
   --iam                  requests must be signed; the access key is the caller
   --signed-by KEY        requests without a signature count as signed with this access key
+  --queue SERVER,URL     the worker's queue, on a server of SQS's protocol at HOST:PORT
   --no-freeze            idle children are not stopped
   --role-variable NAME   tells the rest binary its role (ROLE)
   --authorizer-role V    its value for the authorizer (authorizer)
@@ -72,6 +73,10 @@ fn valued(options: &mut Options, flag: &str, value: String) -> Result<(), Box<dy
         "--ws" => options.ws = Some(value.into()),
         "--concurrency" => options.concurrency = value.parse()?,
         "--env" => options.env.push(pair(&value)?),
+        "--queue" => {
+            let (server, url) = value.split_once(',').ok_or("SERVER,URL is needed")?;
+            options.queue = Some(Source { server: server.to_owned(), url: url.to_owned() });
+        }
         "--signed-by" => options.signer = Some(value),
         "--api-key" => options.api_keys.push(pair(&value)?),
         "--role-variable" => options.role_variable = value,

@@ -4,7 +4,7 @@ use super::front::Front;
 use super::knobs::Knobs;
 use super::options::Options;
 use super::records::{Line, Seen};
-use super::{control, queue, rest, wire, ws};
+use super::{control, mapping, queue, rest, wire, ws};
 use serde::Serialize;
 use std::io;
 use std::sync::Arc;
@@ -49,13 +49,17 @@ impl Emulator {
         let (url_listener, url) = wire::listen(url_port)?;
         let (ws_listener, ws) = wire::listen(ws_port)?;
         let (control_listener, control) = wire::listen(control_port)?;
+        let source = options.queue.clone();
         let front = Arc::new(Front::new(options, ws, control));
-        let servers = vec![
+        let mut servers = vec![
             wire::serve(rest_listener, Arc::clone(&front), rest::api),
             wire::serve(url_listener, Arc::clone(&front), rest::url),
             wire::serve(ws_listener, Arc::clone(&front), ws::api),
             wire::serve(control_listener, Arc::clone(&front), control::handle),
         ];
+        servers.extend(
+            source.map(|source| tokio::spawn(mapping::deliver(Arc::clone(&front), source)).abort_handle()),
+        );
         let urls = Urls {
             rest: format!("http://{rest}/prod"),
             function_url: format!("http://{url}"),

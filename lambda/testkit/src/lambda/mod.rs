@@ -22,6 +22,8 @@
 //! - From memory of AWS, where its documents are silent: a REST event's `path` is as encoded as the
 //!   client sent it, a throttled WebSocket message is told as an internal error, control frames do
 //!   not count against idleness.
+//! - The worker's events come from the emulator's own queue, or from one on another server (`mapping`),
+//!   one message an event.
 //! - Killed with SIGKILL, the emulator leaves its stopped children behind; SIGTERM ends them.
 
 mod caller;
@@ -33,6 +35,7 @@ mod framing;
 mod front;
 mod function;
 mod knobs;
+mod mapping;
 mod moment;
 mod options;
 mod process;
@@ -47,6 +50,7 @@ mod ws;
 
 pub use emulator::{Emulator, Urls};
 pub use knobs::{Knobs, Which};
+pub use mapping::Source;
 pub use options::{Limits, Options};
 pub use process::variables;
 pub use records::{Client, Invocation, Line, Push, Seen, Step};

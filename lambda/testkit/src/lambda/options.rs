@@ -1,5 +1,6 @@
 //! What an emulator is started with.
 
+use super::mapping::Source;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ pub struct Options {
     pub iam: bool,
     /// Requests without a signature count as signed with this access key.
     pub signer: Option<String>,
+    /// The worker's queue is on this server, not in the emulator.
+    pub queue: Option<Source>,
     /// Idle children are stopped with SIGSTOP.
     pub freeze: bool,
     /// The variable that tells the rest binary its role.
@@ -47,6 +50,7 @@ impl Default for Options {
             bearer_keys: false,
             iam: false,
             signer: None,
+            queue: None,
             freeze: true,
             role_variable: "ROLE".to_owned(),
             authorizer_role: "authorizer".to_owned(),

@@ -122,7 +122,8 @@ async fn seen_again(hidden: &mut watch::Receiver<Instant>) {
     }
 }
 
-async fn received_well(front: &Front, event: &Value) -> bool {
+/// Invokes the worker; true where it says that the message is done.
+pub(super) async fn received_well(front: &Front, event: &Value) -> bool {
     let Some(worker) = &front.worker else { return false };
     loop {
         match worker.invoke("sqs", event).await {
