@@ -14,9 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a reply or job of a process that was killed counts as running, where this process is the
-/// only one; and where there may be others, which know only its rows.
+/// only one.
 const ALONE: Duration = Duration::from_secs(5);
-const SHARED: Duration = Duration::from_secs(60);
 
 /// The store and what belongs to it.
 pub struct Kept {
@@ -56,7 +55,7 @@ impl Kept {
     }
 
     async fn on_aws(tables: Tables, queue: Option<&str>, settings: &Settings) -> Result<Kept, String> {
-        let lease = settings.lease.unwrap_or(SHARED);
+        let lease = settings.shared_lease();
         let config = aws::load(settings.ca_bundle.as_deref(), settings.region.as_deref()).await?;
         let sentence = |error: Error| error.message;
         Store::check_settings(&config).await.map_err(sentence)?;

@@ -101,7 +101,15 @@ struct Raw {
     aws_lambda_function_name: Option<String>,
 }
 
+/// How long a reply or job that stopped writing counts as running, where other processes see only its row.
+const SHARED_LEASE: Duration = Duration::from_secs(60);
+
 impl Settings {
+    /// The lease where several processes share the store.
+    pub fn shared_lease(&self) -> Duration {
+        self.lease.unwrap_or(SHARED_LEASE)
+    }
+
     /// Reads the settings from name–value pairs (`std::env::vars()` in `main`).
     ///
     /// # Errors

@@ -165,6 +165,19 @@ pub(crate) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
+/// For the log: what a service said when it refused, by its code and message, or what came in the way of
+/// asking it. An SDK error's debug form holds the raw reply, and so somebody's text.
+pub(crate) fn refusal(
+    doing: &str,
+    (code, message): (Option<&str>, Option<&str>),
+    error: &(dyn std::error::Error + 'static),
+) -> String {
+    match code {
+        Some(code) => format!("{doing}: {code}: {}", message.unwrap_or_default()),
+        None => format!("{doing}: {}", causes(error)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

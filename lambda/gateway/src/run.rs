@@ -89,12 +89,9 @@ impl Run {
     /// Gives up its place among the caller's running replies.
     async fn leave(&mut self) {
         let (Some(store), Some(place)) = (self.gateway.store(), self.place.take()) else { return };
-        match timeout(LEAVE_LIMIT, store.free_slot(place)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(request_id = self.request.id, %error, "a place was not given back yet")
-            }
-            Err(_) => tracing::warn!(request_id = self.request.id, "a place was not given back yet"),
+        let late = |_| Err(Error::internal("the store took too long"));
+        if let Err(error) = timeout(LEAVE_LIMIT, store.free_slot(place)).await.unwrap_or_else(late) {
+            tracing::warn!(request_id = self.request.id, %error, "a place was not given back yet");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::Queue;
 use crate::chat::Caller;
-use crate::error::{Error, Kind, causes};
+use crate::error::{Error, Kind, causes, refusal};
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::Builder;
 use aws_sdk_sqs::config::retry::RetryConfig;
@@ -229,11 +229,11 @@ fn away<E>(doing: &str, error: &SdkError<E>) -> Error
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    let detail = match error.code() {
-        Some(code) => format!("{doing}: {code}: {}", error.message().unwrap_or_default()),
-        None => format!("{doing}: {}", causes(error)),
-    };
-    Error::new(Kind::Unavailable, "The gateway's job queue is away. Try again in a moment.").because(detail)
+    Error::new(Kind::Unavailable, "The gateway's job queue is away. Try again in a moment.").because(refusal(
+        doing,
+        (error.code(), error.message()),
+        error,
+    ))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! leases are conditional writes, never a read and then a write; whose a row is, is part of its key
 //! (`item`), so another caller's id is simply another row.
 
-use crate::error::{Error, Kind, causes};
+use crate::error::{Error, Kind, causes, refusal};
 use aws_sdk_dynamodb::Client;
 #[cfg(feature = "aws")]
 use aws_sdk_dynamodb::config::retry::RetryConfig;
@@ -231,17 +231,12 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The service did not do it. The detail is made of codes and messages only: an SDK error's debug
-/// form holds the raw reply, and so somebody's text.
+/// The service did not do it.
 fn away<E>(doing: &str, error: &SdkError<E>) -> Error
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    let detail = match error.code() {
-        Some(code) => format!("{doing}: {code}: {}", error.message().unwrap_or_default()),
-        None => format!("{doing}: {}", causes(error)),
-    };
-    unavailable(detail)
+    unavailable(refusal(doing, (error.code(), error.message()), error))
 }
 
 fn unavailable(detail: impl std::fmt::Display) -> Error {

@@ -22,11 +22,7 @@ use futures_util::future::BoxFuture;
 use http::Method;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::time::Instant;
-
-/// How long a reply or job that stopped writing counts as running: other environments see only its row.
-const LEASE: Duration = Duration::from_secs(60);
 
 /// What both functions have.
 pub struct Lambda {
@@ -62,7 +58,7 @@ impl Lambda {
             retrieval: None,
             store: settings.tables.clone().map(|(answers, state)| Arc::new(store(&config, answers, state))),
             single_process: false,
-            lease: settings.lease.unwrap_or(LEASE),
+            lease: settings.shared_lease(),
         };
         let queue = settings.jobs_queue.as_deref().filter(|_| rooms.store.is_some());
         let jobs = queue.map(|url| Sqs::new(&config, url, rooms.lease));
