@@ -75,7 +75,7 @@ class Place:
 
     def __init__(self, home, cloned=None):
         self.home, self.tree, self.bin = home, home / "clone", home / "bin"
-        for file in [*INPUTS, "scripts/push-image", "template.env"]:
+        for file in [*INPUTS, "scripts/push-image", "scripts/lib/aws.sh", "template.env"]:
             (self.tree / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / file, self.tree / file)
         (self.tree / ".gitignore").write_text(".env\n")

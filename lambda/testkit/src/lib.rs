@@ -4,4 +4,5 @@ pub mod bedrock;
 pub mod bench;
 pub mod lambda;
 pub mod listen;
+pub mod tap;
 pub mod tls;

@@ -31,7 +31,8 @@ pub(super) fn spawn(setup: &Arc<Setup>, api: SocketAddr) -> io::Result<Child> {
     Ok(child)
 }
 
-/// The variables of every function but `AWS_LAMBDA_RUNTIME_API`; the keys mean nothing.
+/// The variables of every function but `AWS_LAMBDA_RUNTIME_API`. The keys mean nothing, but the access key
+/// says whose calls a tap sees.
 pub fn variables(function: &str) -> [(&'static str, &str); 13] {
     [
         ("AWS_LAMBDA_FUNCTION_NAME", function),
@@ -42,7 +43,7 @@ pub fn variables(function: &str) -> [(&'static str, &str); 13] {
         ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand"),
         ("AWS_REGION", "us-east-1"),
         ("AWS_DEFAULT_REGION", "us-east-1"),
-        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_ACCESS_KEY_ID", function),
         ("AWS_SECRET_ACCESS_KEY", "test"),
         ("AWS_SESSION_TOKEN", "test"),
         ("AWS_EC2_METADATA_DISABLED", "true"),

@@ -1,0 +1,40 @@
+/**
+ * What `scripts/deploy` has to know about a synthesised stack before it deploys it.
+ */
+
+import { Catalog } from './catalog.ts';
+import type { Vars } from './contract.ts';
+
+/** A template, as far as is looked at. */
+export interface Template {
+  readonly Resources: Readonly<Record<string, { readonly Type: string; readonly Properties?: any }>>;
+  readonly Outputs?: Readonly<Record<string, { readonly Value?: unknown }>>;
+}
+
+/** Names and values, in the form that a shell reads. */
+export type Facts = Readonly<Record<string, string>>;
+
+/** The facts of a template that these settings made. */
+export function facts(template: Template, vars: Vars): Facts {
+  const catalog = new Catalog(vars['REGION_ID'] ?? '');
+  const asked = vars['DEFAULT_MODEL'] || catalog.default;
+  const allowed = (vars['ALLOWED_MODELS'] ?? '').split(',').map((name) => name.trim());
+  const models = [asked, ...allowed].flatMap((name) => catalog.choose(name)?.model ?? []);
+  const resources = Object.values(template.Resources);
+  const some = (type: string) => resources.some((resource) => resource.Type === type);
+  const logs = resources.some(({ Properties: has }) => has?.AccessLogSetting ?? has?.AccessLogSettings);
+  const mappings = resources.map(({ Properties: has }) => has?.ScalingConfig?.MaximumConcurrency ?? 0);
+  return {
+    default_model: models[0] ?? '',
+    models: [...new Set(models)].join(' '),
+    callable: callable(asked),
+    needs_log_role: logs && !some('AWS::ApiGateway::Account') ? 'yes' : '',
+    workers: `${mappings.reduce((sum: number, one: number) => sum + one, 0)}`,
+    idle_cost: `${template.Outputs?.['IdleCostUsd']?.Value ?? ''}`,
+  };
+}
+
+/** The model's id in a URL's path: older versions of curl sign a colon in another way than AWS does. */
+function callable(model: string): string {
+  return encodeURIComponent(model);
+}

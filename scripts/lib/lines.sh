@@ -1,0 +1,90 @@
+# shellcheck shell=bash
+# How a deployment is asked: by scripts/deploy, and by whoever pastes what it prints. Sourced by it.
+# shellcheck disable=SC2154 # region, stack, work: scripts/deploy and aws.sh set them
+
+QUESTION='What is a dead letter? Answer in one sentence.'
+
+# Asks the deployed URL. The key and the credentials go through a pipe, never into an argument.
+smoke_test() {
+  local url auth model
+  url=${SMOKE_URL:-$(output ApiUrl)} auth=$(output AuthMode) model=$(fact callable)
+  { api_key && credentials; } >"$work/secrets" || return
+  (cd cdk && node --import tsx bin/smoke.ts "$url" "$auth" "$model" "$region" <"$work/secrets")
+}
+
+# One line: the key's value; empty where there is none.
+api_key() {
+  local id
+  id=$(output ApiKeyId)
+  [ -n "$id" ] || { echo; return; }
+  ask_aws apigateway get-api-key --api-key "$id" --include-value --query value ||
+    fail_of_aws apigateway "API Gateway" GetApiKey
+}
+
+# What requests are signed with, where they have to be.
+credentials() {
+  case $auth in
+    *iam*) quietly aws configure export-credentials --format process ||
+      fail "The AWS CLI does not give its credentials ($(reason)). Update it, or deploy with --no-smoke." ;;
+  esac
+}
+
+print_lines() {
+  local url auth key id out
+  url=$(output ApiUrl) auth=$(output AuthMode) id=$(output ApiKeyId)
+  echo
+  echo "$stack runs $digest in $region."
+  for out in ApiUrl FunctionUrl DashboardUrl AnswersTable StateTable JobsQueueUrl DeadLetterQueueUrl OpenSearchEndpoint; do
+    key=$(output "$out")
+    [ -z "$key" ] || printf '  %-19s %s\n' "$out" "$key"
+  done
+  echo
+  echo "Idle it costs \$$(output IdleCostUsd) a month, and what is stored; 1,000 answers cost about \$$(output CostPer1000Usd)."
+  echo
+  if [ -n "$id" ]; then
+    key=$(ask_aws apigateway get-api-key --api-key "$id" --query name) || fail_of_aws apigateway "API Gateway" GetApiKey
+    echo "Ask it with the key $key, whose value the first line fetches:"
+    echo
+    echo "  key=\$(aws --region $region apigateway get-api-key --api-key $id --include-value --query value --output text)"
+  else
+    echo "Ask it:"
+    echo
+  fi
+  # shellcheck disable=SC2016 # it is the reader's shell that expands it
+  case $auth in *iam*) echo '  eval "$(aws configure export-credentials --format env)"' ;; esac
+  call_line "$url" "$auth"
+  url=$(output FunctionUrl)
+  [ -z "$url" ] || function_line "$url"
+}
+
+# The line for the API: its URL, its kind of authentication.
+call_line() {
+  local headers=''
+  # shellcheck disable=SC2016
+  case $2 in
+    bearer) headers=' -H "Authorization: Bearer $key"' ;;
+    *api-key*) headers=' -H "x-api-key: $key"' ;;
+  esac
+  case $1,$2 in
+    ws*,*iam*)
+      echo "  npx -y wscat@6.1.0 -c \"\$(cd cdk && node --import tsx bin/presign.ts $1 $region)\"$headers -w 10 -x '{\"action\":\"sendmessage\",\"prompt\":\"$QUESTION\"}'" ;;
+    ws*) echo "  npx -y wscat@6.1.0 -c $1$headers -w 10 -x '{\"action\":\"sendmessage\",\"prompt\":\"$QUESTION\"}'" ;;
+    *,*iam*) echo "  curl -s $1$(fact callable)$headers $(signing execute-api) -d '{\"prompt\":\"$QUESTION\"}'" ;;
+    *) echo "  curl -s $1$(fact callable)$headers -d '{\"prompt\":\"$QUESTION\"}'" ;;
+  esac
+}
+
+function_line() {
+  echo
+  echo "The function URL streams, and wants signed requests:"
+  echo
+  # shellcheck disable=SC2016
+  echo '  eval "$(aws configure export-credentials --format env)"'
+  echo "  curl -sN $1 $(signing lambda) -d '{\"bedrockParams\":{\"modelId\":\"$(fact callable)\"},\"modelParams\":{\"prompt\":\"$QUESTION\"}}'"
+}
+
+# curl's options for a signed request to a service.
+signing() {
+  # shellcheck disable=SC2016
+  echo "--aws-sigv4 aws:amz:$region:$1"' --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY" -H "x-amz-security-token: ${AWS_SESSION_TOKEN-}"'
+}
