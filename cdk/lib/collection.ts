@@ -1,0 +1,73 @@
+/** A serverless collection of OpenSearch, for vectors, encrypted and open to whom its policy names. */
+
+import { Names, RemovalPolicy } from 'aws-cdk-lib';
+import type * as iam from 'aws-cdk-lib/aws-iam';
+import * as serverless from 'aws-cdk-lib/aws-opensearchserverless';
+import { Construct } from 'constructs';
+
+export interface CollectionProps {
+  readonly index: string;
+  /** ARNs of those who fill the index. */
+  readonly writers: readonly string[];
+  /** Whether it outlives the stack. */
+  readonly retain: boolean;
+}
+
+export class Collection extends Construct {
+  readonly endpoint: string;
+  readonly arn: string;
+  private readonly name: string;
+  private readonly index: string;
+
+  constructor(scope: Construct, id: string, props: CollectionProps) {
+    super(scope, id);
+    // Its policies find a collection by its name, so it has to have one; this one is the stack's alone.
+    this.name = Names.uniqueResourceName(this, { maxLength: 28, separator: '-' }).toLowerCase();
+    this.index = props.index;
+    const removal = props.retain ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY;
+    const resource = [`collection/${this.name}`];
+    const encryption = new serverless.CfnSecurityPolicy(this, 'Encryption', {
+      name: this.name,
+      type: 'encryption',
+      policy: JSON.stringify({ Rules: [{ ResourceType: 'collection', Resource: resource }], AWSOwnedKey: true }),
+    });
+    const network = new serverless.CfnSecurityPolicy(this, 'Network', {
+      name: this.name,
+      type: 'network',
+      // Reached over its public name, and by signed requests only.
+      policy: JSON.stringify([{ Rules: [{ ResourceType: 'collection', Resource: resource }], AllowFromPublic: true }]),
+    });
+    const collection = new serverless.CfnCollection(this, 'Collection', {
+      name: this.name,
+      type: 'VECTORSEARCH',
+      standbyReplicas: 'DISABLED',
+      description: 'The documents of LLM Gateway',
+    });
+    for (const kept of [encryption, network, collection]) kept.applyRemovalPolicy(removal);
+    collection.addDependency(encryption);
+    collection.addDependency(network);
+    this.endpoint = collection.attrCollectionEndpoint;
+    this.arn = collection.attrArn;
+    this.access('Writers', [...props.writers], [
+      'aoss:CreateIndex',
+      'aoss:DescribeIndex',
+      'aoss:ReadDocument',
+      'aoss:UpdateIndex',
+      'aoss:WriteDocument',
+    ]);
+  }
+
+  /** The collection's own half of the leave to search; IAM's is `aoss:APIAccessAll`. */
+  grantSearch(role: iam.IRole): void {
+    this.access(`Reader${role.node.addr.slice(-8)}`, [role.roleArn], ['aoss:DescribeIndex', 'aoss:ReadDocument']);
+  }
+
+  private access(id: string, principals: string[], permissions: string[]): void {
+    const name = `${this.name.slice(0, 23)}-${this.node.children.length}${id.slice(-7)}`.toLowerCase();
+    new serverless.CfnAccessPolicy(this, id, {
+      name: name.slice(0, 32),
+      type: 'data',
+      policy: `[{"Rules":[{"ResourceType":"index","Resource":["index/${this.name}/${this.index}"],"Permission":${JSON.stringify(permissions)}}],"Principal":["${principals.join('","')}"]}]`,
+    });
+  }
+}

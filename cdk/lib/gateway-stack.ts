@@ -1,0 +1,210 @@
+/** The stack: the rooms put together as the settings say. */
+
+import { Annotations, CfnOutput, Stack, type StackProps } from 'aws-cdk-lib';
+import * as iam from 'aws-cdk-lib/aws-iam';
+import type { Construct } from 'constructs';
+import { ApiLogs } from './api-logs.ts';
+import { costPer1000, idleCost, modelCostPer1000 } from './costs.ts';
+import { CustomDomain } from './custom-domain.ts';
+import { Firewall } from './firewall.ts';
+import { FunctionUrl } from './function-url.ts';
+import { GatewayFunction } from './gateway-function.ts';
+import { Jobs } from './jobs.ts';
+import type { Keys } from './keys.ts';
+import { ModelAccess } from './model-access.ts';
+import { type ApiMetrics, Monitoring } from './monitoring.ts';
+import { Network } from './network.ts';
+import { RestApi } from './rest-api.ts';
+import { Retrieval } from './retrieval.ts';
+import type { Auth, Settings } from './settings.ts';
+import { Store } from './store.ts';
+import { WebSocketApi } from './websocket-api.ts';
+
+export interface GatewayStackProps extends StackProps {
+  readonly settings: Settings;
+}
+
+/** How callers show who they are, in a word. */
+export function authMode({ apiKey, iam, bearer }: Auth): string {
+  if (bearer) return 'bearer';
+  return [...(apiKey ? ['api-key'] : []), ...(iam ? ['iam'] : [])].join('+') || 'none';
+}
+
+export class GatewayStack extends Stack {
+  private readonly settings: Settings;
+  private readonly network?: Network;
+  private readonly store: Store;
+  private readonly models: ModelAccess;
+  private readonly retrieval?: Retrieval;
+  private readonly functions: GatewayFunction[] = [];
+
+  constructor(scope: Construct, id: string, props: GatewayStackProps) {
+    const { settings } = props;
+    super(scope, id, { description: 'LLM Gateway: one door before Amazon Bedrock', ...props });
+    this.settings = settings;
+    const { vpc, retrieval } = settings;
+    if (vpc) this.network = new Network(this, 'Network', { settings: vpc, queue: settings.jobs !== undefined });
+    this.store = new Store(this, 'Store', { retain: settings.retainTables });
+    this.models = new ModelAccess(this, 'Models', { ways: settings.models });
+    if (retrieval) {
+      const { network } = this;
+      this.retrieval = new Retrieval(this, 'Retrieval', { settings: retrieval, network, retain: settings.retainTables });
+    }
+    if (settings.type === 'rest') this.rest();
+    else this.webSocket();
+    this.outputs();
+    this.warn();
+  }
+
+  private rest(): void {
+    const { auth, limits, origins, jobs: concurrency } = this.settings;
+    const api = this.answering('Function', 'LLM Gateway: answers HTTP', 'api');
+    const rest = new RestApi(this, 'Rest', {
+      function: api,
+      auth,
+      authorizer: this.authorizer(),
+      limits,
+      origins,
+      logs: this.apiLogs(),
+    });
+    let jobs: Jobs | undefined;
+    if (concurrency !== undefined) {
+      const worker = this.answering('Worker', 'LLM Gateway: works off jobs', 'worker');
+      jobs = new Jobs(this, 'Jobs', { worker, concurrency });
+      jobs.grantSend(api);
+      this.out('JobsQueueUrl', jobs.queue.queueUrl);
+      this.out('DeadLetterQueueUrl', jobs.deadLetters.queueUrl);
+    }
+    const url = this.settings.functionUrl ? new FunctionUrl(this, 'Url', { function: api }) : undefined;
+    if (url) this.out('FunctionUrl', url.url);
+    const stage = rest.api.deploymentStage;
+    // Five times what the stage lets through in a second, for five minutes, is no one reader's need.
+    if (this.settings.waf) new Firewall(this, 'Firewall', { stage: stage.stageArn, perAddress: limits.rate * 60 });
+    this.callers([...(auth.iam ? [rest] : []), ...(url ? [url] : [])]);
+    this.keys(rest.keys);
+    this.out('ApiUrl', this.domain(rest.api.restApiId, stage.stageName, 'https', [stage]) ?? rest.api.url);
+    const [requests, refused, failed] = [rest.api.metricCount(), rest.api.metricClientError(), rest.api.metricServerError()];
+    this.monitor({ requests, refused, failed }, jobs);
+  }
+
+  private webSocket(): void {
+    const { auth, limits } = this.settings;
+    const api = this.answering('Function', 'LLM Gateway: answers WebSocket messages');
+    const socket = new WebSocketApi(this, 'WebSocket', {
+      function: api,
+      auth,
+      authorizer: this.authorizer(),
+      limits,
+      logs: this.apiLogs(),
+    });
+    socket.grantPush(api);
+    this.callers(auth.iam ? [socket] : []);
+    this.keys(socket.keys);
+    const { stage } = socket;
+    this.out('ApiUrl', this.domain(socket.api.apiId, stage.stageName, 'wss', [stage]) ?? stage.url);
+    const metric = (name: string) => socket.api.metric(name, { statistic: 'Sum' });
+    const [requests, refused, failed] = [metric('MessageCount'), metric('ClientError'), metric('ExecutionError')];
+    this.monitor({ requests, refused, failed });
+  }
+
+  /** A function that answers, with all that answering takes. */
+  private answering(id: string, description: string, role?: 'api' | 'worker'): GatewayFunction {
+    const { functions: settings } = this.settings;
+    const { network } = this;
+    const made = new GatewayFunction(this, id, { description, role, image: settings.image, settings, network });
+    this.store.grantUse(made);
+    this.models.grantInvoke(made);
+    this.retrieval?.grantSearch(made);
+    this.functions.push(made);
+    return made;
+  }
+
+  private authorizer(): GatewayFunction | undefined {
+    const { authorizerImage: image, functions: settings } = this.settings;
+    if (!image) return undefined;
+    const description = 'LLM Gateway: reads bearer keys';
+    const made = new GatewayFunction(this, 'Authorizer', { description, role: 'authorizer', image, settings });
+    this.functions.push(made);
+    return made;
+  }
+
+  private apiLogs(): ApiLogs {
+    return new ApiLogs(this, 'ApiLogs', { retention: this.settings.functions.logRetention });
+  }
+
+  /** A policy for those who may call: to be attached to whom the user chooses. */
+  private callers(doors: readonly { grantCall(to: iam.IGrantable): void }[]): void {
+    if (doors.length === 0) return;
+    const policy = new iam.ManagedPolicy(this, 'Callers', { description: 'May call LLM Gateway' });
+    for (const door of doors) door.grantCall(policy);
+    this.out('CallerPolicyArn', policy.managedPolicyArn);
+  }
+
+  private keys(keys?: Keys): void {
+    if (!keys) return;
+    this.out('ApiKeyId', keys.keyId);
+    this.out('UsagePlanId', keys.planId);
+  }
+
+  private domain(apiId: string, stage: string, scheme: string, after: Construct[]): string | undefined {
+    const { domain: settings } = this.settings;
+    if (!settings) return undefined;
+    const domain = new CustomDomain(this, 'Domain', { settings, apiId, stage });
+    domain.mapping.node.addDependency(...after);
+    if (!settings.hostedZoneId) this.out('DomainTarget', domain.target);
+    return `${scheme}://${settings.name}/`;
+  }
+
+  private monitor(api: ApiMetrics, jobs?: Jobs): void {
+    const { monitoring, type, alarmEmail: email } = this.settings;
+    if (!monitoring) return;
+    const made = new Monitoring(this, 'Monitoring', { type, functions: this.functions, api, jobs, email });
+    this.out('DashboardUrl', made.dashboardUrl);
+  }
+
+  private outputs(): void {
+    const { settings } = this;
+    this.out('AnswersTable', this.store.answers.tableName);
+    this.out('StateTable', this.store.state.tableName);
+    this.out('ImageDigest', settings.functions.image.digest);
+    this.out('AuthMode', authMode(settings.auth));
+    const [first] = this.functions.filter((each) => each.node.id === 'Function');
+    if (first) this.out('FunctionRoleArn', first.role.roleArn);
+    if (this.retrieval) this.out('OpenSearchEndpoint', this.retrieval.endpoint);
+    this.out('IdleCostUsd', idleCost(this).toFixed(2));
+    this.out('CostPer1000Usd', costPer1000(settings).toFixed(3));
+    this.out('ModelCostPer1000Usd', modelCostPer1000(settings).toFixed(2));
+  }
+
+  private out(id: string, value: string): void {
+    new CfnOutput(this, id, { value });
+  }
+
+  /** What the user should read before it is deployed. */
+  private warn(): void {
+    const say = (id: string, text: string) => Annotations.of(this).addWarningV2(`llm-gateway:${id}`, text);
+    const { auth, type, vpc, retrieval } = this.settings;
+    if (authMode(auth) === 'none') {
+      say(
+        'open',
+        'ANYONE WHO KNOWS THE URL MAY CALL THIS API AND SPEND YOUR MONEY: NO API KEY AND NO IAM. SET ' +
+          'API_GATEWAY_USE_API_KEY OR API_GATEWAY_USE_IAM_AUTH TO true.',
+      );
+    }
+    if (auth.bearer) say('bearer', 'With BEARER_KEYS=true each call runs the authorizer too: about $0.0004 per 1,000 calls.');
+    if (type === 'websocket' && vpc) {
+      say('nat', 'A WebSocket API in a VPC pushes through a NAT gateway: VPC_SUBNETS must route to one (about $33 a month).');
+    }
+    const cost = idleCost(this);
+    if (cost > 0) say('idle-cost', `This stack costs about $${cost.toFixed(2)} a month even when nobody calls it.`);
+    if (retrieval?.endpoint && retrieval.auth === 'iam') {
+      say(
+        'opensearch-access',
+        retrieval.service === 'aoss'
+          ? "The collection's data access policy must let the function's role (output FunctionRoleArn) read the index."
+          : "Where the domain has fine-grained access control, map the function's role (output FunctionRoleArn) to a role that reads the index.",
+      );
+    }
+  }
+}
+

@@ -1,0 +1,111 @@
+/** OpenSearch: one that exists, by its endpoint, or one that the stack makes. */
+
+import { Annotations, RemovalPolicy, SecretValue, Stack } from 'aws-cdk-lib';
+import * as ec2 from 'aws-cdk-lib/aws-ec2';
+import * as opensearch from 'aws-cdk-lib/aws-opensearchservice';
+import { Construct } from 'constructs';
+import { Collection } from './collection.ts';
+import type { GatewayFunction } from './gateway-function.ts';
+import type { Network } from './network.ts';
+import type { RetrievalSettings } from './settings.ts';
+
+export interface RetrievalProps {
+  readonly settings: RetrievalSettings;
+  readonly network?: Network;
+  /** Whether what is made outlives the stack. */
+  readonly retain: boolean;
+}
+
+/** What a search asks of an index, below the index's name. */
+const SEARCHES = ['_search'];
+
+export class Retrieval extends Construct {
+  /** The address, with https. */
+  readonly endpoint: string;
+  private readonly settings: RetrievalSettings;
+  private readonly domain?: opensearch.Domain;
+  private readonly collection?: Collection;
+
+  constructor(scope: Construct, id: string, props: RetrievalProps) {
+    super(scope, id);
+    this.settings = props.settings;
+    const { create, index, writers, endpoint } = props.settings;
+    if (create === 'domain') {
+      this.domain = this.makeDomain(props);
+      this.endpoint = `https://${this.domain.domainEndpoint}`;
+    } else if (create === 'serverless') {
+      this.collection = new Collection(this, 'Collection', { index, writers, retain: props.retain });
+      this.endpoint = this.collection.endpoint;
+    } else {
+      this.endpoint = endpoint ?? '';
+    }
+  }
+
+  /** Lets a function search, and tells it where. */
+  grantSearch(to: GatewayFunction): void {
+    const { auth, service, passwordSecret } = this.settings;
+    to.set('OPENSEARCH_DOMAIN_ENDPOINT', this.endpoint);
+    if (passwordSecret) {
+      // Resolved by CloudFormation: neither the template nor the command line ever has it.
+      to.set('OPENSEARCH_PASSWORD', SecretValue.secretsManager(passwordSecret).unsafeUnwrap());
+    }
+    if (auth !== 'iam') return;
+    if (service === 'aoss') {
+      this.collection?.grantSearch(to.role);
+      to.allow({ actions: ['aoss:APIAccessAll'], resources: [this.collection?.arn ?? this.collectionArn()] });
+      return;
+    }
+    const domain = this.domain?.domainArn ?? this.domainArn();
+    to.allow({ actions: ['es:ESHttpPost'], resources: SEARCHES.map((path) => `${domain}/${this.settings.index}/${path}`) });
+  }
+
+  /** A managed domain is named by its endpoint, unless that is a name of the user's own. */
+  private domainArn(): string {
+    const host = new URL(this.endpoint).hostname;
+    const name = /^(?:search|vpc)-(.+)-[a-z0-9]{26}\.[a-z0-9-]+\.es\.amazonaws\.com$/.exec(host)?.[1];
+    if (!name) {
+      Annotations.of(this).addWarningV2(
+        'llm-gateway:domain-name',
+        `The domain behind ${host} cannot be told from its name, so the functions may search every domain of this account ` +
+          'and region. Use the endpoint that OpenSearch Service gave it, search-NAME-….es.amazonaws.com.',
+      );
+    }
+    return Stack.of(this).formatArn({ service: 'es', resource: 'domain', resourceName: name ?? '*' });
+  }
+
+  private collectionArn(): string {
+    const id = new URL(this.endpoint).hostname.split('.')[0] ?? '';
+    return Stack.of(this).formatArn({ service: 'aoss', resource: 'collection', resourceName: id });
+  }
+
+  private makeDomain({ network, retain }: RetrievalProps): opensearch.Domain {
+    return new opensearch.Domain(this, 'Domain', {
+      version: opensearch.EngineVersion.OPENSEARCH_2_19,
+      capacity: { dataNodes: 1, dataNodeInstanceType: 't3.small.search', multiAzWithStandbyEnabled: false },
+      ebs: { volumeSize: 10, volumeType: ec2.EbsDeviceVolumeType.GP3 },
+      enforceHttps: true,
+      tlsSecurityPolicy: opensearch.TLSSecurityPolicy.TLS_1_2_PFS,
+      nodeToNodeEncryption: true,
+      encryptionAtRest: { enabled: true },
+      removalPolicy: retain ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
+      ...(network
+        ? { vpc: network.vpc, vpcSubnets: [this.oneSubnet(network)], securityGroups: [this.openTo(network)] }
+        : {}),
+    });
+  }
+
+  /** One node lives in one subnet. */
+  private oneSubnet(network: Network): ec2.SubnetSelection {
+    return { subnets: network.subnets.subnets?.slice(0, 1) };
+  }
+
+  private openTo(network: Network): ec2.SecurityGroup {
+    const group = new ec2.SecurityGroup(this, 'Group', {
+      vpc: network.vpc,
+      description: 'OpenSearch of LLM Gateway takes HTTPS from its functions',
+      allowAllOutbound: false,
+    });
+    group.addIngressRule(network.securityGroup, ec2.Port.tcp(443), 'HTTPS from the functions');
+    return group;
+  }
+}

@@ -1,0 +1,224 @@
+/** What is to be deployed: the settings in types, checked against each other. */
+
+import { Catalog, type Way } from './catalog.ts';
+import { Values, type Vars } from './contract.ts';
+import { conflicts } from './rules.ts';
+
+/** How callers show who they are. */
+export interface Auth {
+  readonly apiKey: boolean;
+  readonly iam: boolean;
+  /** Keys come as `Authorization: Bearer` too. */
+  readonly bearer: boolean;
+}
+
+/** An image in ECR, by digest. */
+export interface Image {
+  readonly repository: string;
+  readonly digest: string;
+}
+
+/** What every function has. */
+export interface FunctionSettings {
+  readonly image: Image;
+  readonly architecture: 'x86_64' | 'arm64';
+  readonly memoryMb: number;
+  /** Days. */
+  readonly logRetention: number;
+  /** The gateway's own settings, as the user gave them. */
+  readonly environment: Readonly<Record<string, string>>;
+}
+
+/** What bounds the calls. */
+export interface Limits {
+  /** Requests a second. */
+  readonly rate: number;
+  readonly burst: number;
+  /** Requests a key has a month; none: no end. */
+  readonly monthly?: number;
+}
+
+/** An existing VPC for the functions. */
+export interface VpcSettings {
+  readonly id: string;
+  readonly subnets: readonly string[];
+  readonly securityGroup: string;
+  /** Whether the stack makes the endpoints that the functions need. */
+  readonly endpoints: boolean;
+  readonly routeTables: readonly string[];
+}
+
+/** A host name of the user's own. */
+export interface DomainSettings {
+  readonly name: string;
+  readonly certificateArn: string;
+  /** Where the name is to be entered; none: the user does that. */
+  readonly hostedZoneId?: string;
+}
+
+/** Where passages are searched. */
+export interface RetrievalSettings {
+  /** An existing domain's or collection's endpoint; none: one is made. */
+  readonly endpoint?: string;
+  readonly create?: 'domain' | 'serverless';
+  readonly service: 'es' | 'aoss';
+  readonly auth: 'iam' | 'basic' | 'none';
+  readonly index: string;
+  /** Who may write the index that is made, besides whoever IAM lets. */
+  readonly writers: readonly string[];
+  /** Secrets Manager's ARN of the password. */
+  readonly passwordSecret?: string;
+}
+
+/** Everything. */
+export interface Settings {
+  readonly stackName: string;
+  readonly region: string;
+  readonly type: 'rest' | 'websocket';
+  readonly auth: Auth;
+  readonly functions: FunctionSettings;
+  /** The `rest` image, which is the authorizer of a WebSocket API too. */
+  readonly authorizerImage?: Image;
+  readonly functionUrl: boolean;
+  /** Jobs at once; none: no jobs. */
+  readonly jobs?: number;
+  readonly limits: Limits;
+  readonly origins: readonly string[];
+  readonly models: readonly Way[];
+  /** What answers where a request names no model. */
+  readonly defaultModel: Way;
+  readonly pushIntervalMs: number;
+  readonly retainTables: boolean;
+  readonly monitoring: boolean;
+  readonly alarmEmail?: string;
+  readonly waf: boolean;
+  readonly domain?: DomainSettings;
+  readonly vpc?: VpcSettings;
+  readonly retrieval?: RetrievalSettings;
+}
+
+/** The settings cannot be used; `sentences` say why, one for each. */
+export class WrongSettings extends Error {
+  constructor(readonly sentences: readonly string[]) {
+    super(sentences.join('\n'));
+  }
+}
+
+/**
+ * Reads the settings from the variables of an environment.
+ *
+ * @throws WrongSettings with every sentence at once
+ */
+export function readSettings(vars: Vars): Settings {
+  const values = new Values(vars);
+  const region = values.text('REGION_ID') ?? '';
+  const catalog = new Catalog(region);
+  const wrong = [...values.wrong, ...conflicts(values, catalog, vars)];
+  if (wrong.length > 0) throw new WrongSettings(wrong);
+  const type = values.text('API_GATEWAY_TYPE') === 'websocket' ? 'websocket' : 'rest';
+  return {
+    stackName: need(values.text('STACK_NAME')),
+    region,
+    type,
+    auth: {
+      apiKey: values.flag('API_GATEWAY_USE_API_KEY'),
+      iam: values.flag('API_GATEWAY_USE_IAM_AUTH'),
+      bearer: values.flag('BEARER_KEYS'),
+    },
+    functions: functions(values, type),
+    authorizerImage: authorizerImage(values, type),
+    functionUrl: values.flag('FUNCTION_URL'),
+    jobs: values.flag('JOBS') ? need(values.number('JOBS_CONCURRENCY')) : undefined,
+    limits: {
+      rate: need(values.number('THROTTLE_RATE')),
+      burst: need(values.number('THROTTLE_BURST')),
+      monthly: values.number('QUOTA_PER_MONTH'),
+    },
+    origins: values.list('ALLOWED_ORIGINS'),
+    models: models(values, catalog),
+    defaultModel: need(catalog.choose(values.text('DEFAULT_MODEL') ?? catalog.default)),
+    // What the gateway does on Lambda where nothing is said.
+    pushIntervalMs: values.number('PUSH_INTERVAL_MS') ?? 100,
+    retainTables: values.flag('RETAIN_TABLES'),
+    monitoring: values.flag('MONITORING'),
+    alarmEmail: values.text('ALARM_EMAIL'),
+    waf: values.flag('WAF'),
+    domain: domain(values),
+    vpc: vpc(values),
+    retrieval: retrieval(values),
+  };
+}
+
+function functions(values: Values, type: 'rest' | 'websocket'): FunctionSettings {
+  const repository = type === 'rest' ? 'ECR_REST_REPOSITORY' : 'ECR_WEBSOCKET_REPOSITORY';
+  return {
+    image: { repository: need(values.text(repository)), digest: need(values.text('IMAGE_DIGEST')) },
+    architecture: values.text('ARCHITECTURE') === 'arm64' ? 'arm64' : 'x86_64',
+    memoryMb: need(values.number('MEMORY_MB')),
+    logRetention: need(values.number('LOG_RETENTION_DAYS')),
+    environment: values.forGateway(),
+  };
+}
+
+function authorizerImage(values: Values, type: 'rest' | 'websocket'): Image | undefined {
+  if (!values.flag('BEARER_KEYS')) return undefined;
+  const digest = type === 'rest' ? 'IMAGE_DIGEST' : 'AUTHORIZER_IMAGE_DIGEST';
+  return { repository: need(values.text('ECR_REST_REPOSITORY')), digest: need(values.text(digest)) };
+}
+
+/** Every way that a caller or the gateway itself may go. */
+function models(values: Values, catalog: Catalog): Way[] {
+  const allowed = values.list('ALLOWED_MODELS');
+  const names = allowed.length > 0 ? allowed : catalog.ids();
+  const embedder = retrieval(values) && values.text('RETRIEVAL_MODE') !== 'text';
+  const searched = embedder ? [catalog.choose(need(values.text('EMBEDDINGS_MODEL')))] : [];
+  const ways = [...names.flatMap((name) => catalog.ways(name)), ...searched];
+  const byTarget = new Map(ways.filter((way) => way !== undefined).map((way) => [`${way.profile}.${way.model}`, way]));
+  return [...byTarget.values()];
+}
+
+function domain(values: Values): DomainSettings | undefined {
+  const name = values.text('DOMAIN_NAME');
+  if (!name) return undefined;
+  const certificateArn = need(values.text('CERTIFICATE_ARN'));
+  return { name, certificateArn, hostedZoneId: values.text('HOSTED_ZONE_ID') };
+}
+
+function vpc(values: Values): VpcSettings | undefined {
+  const id = values.text('VPC');
+  if (!id) return undefined;
+  return {
+    id,
+    subnets: values.list('VPC_SUBNETS'),
+    securityGroup: need(values.text('VPC_SECURITY_GROUP')),
+    endpoints: values.text('VPC_ENDPOINTS') === 'create',
+    routeTables: values.list('VPC_ROUTE_TABLES'),
+  };
+}
+
+function retrieval(values: Values): RetrievalSettings | undefined {
+  const endpoint = values.text('OPENSEARCH_DOMAIN_ENDPOINT');
+  const create = values.text('OPENSEARCH_CREATE') as 'domain' | 'serverless' | undefined;
+  if (!endpoint && !create) return undefined;
+  const host = endpoint ? new URL(endpoint).hostname : '';
+  const serverless = create === 'serverless' || /\.aoss\.amazonaws\.com$/.test(host);
+  const ours = create !== undefined || /\.amazonaws\.com$/.test(host);
+  const auth = ours ? 'iam' : 'none';
+  return {
+    endpoint,
+    create,
+    service: (values.text('OPENSEARCH_SERVICE') as 'es' | 'aoss' | undefined) ?? (serverless ? 'aoss' : 'es'),
+    auth:
+      (values.text('OPENSEARCH_AUTH') as 'iam' | 'basic' | 'none' | undefined) ??
+      (values.text('OPENSEARCH_USERNAME') ? 'basic' : auth),
+    index: need(values.text('OPENSEARCH_INDEX')),
+    writers: values.list('OPENSEARCH_WRITERS'),
+    passwordSecret: values.text('OPENSEARCH_PASSWORD_SECRET'),
+  };
+}
+
+/** A value that the rules have seen to. */
+function need<T>(value: T | undefined): T {
+  if (value === undefined) throw new Error('a setting that the rules let pass is missing');
+  return value;
+}

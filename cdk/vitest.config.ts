@@ -1,0 +1,9 @@
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  test: {
+    include: ['test/**/*.test.ts'],
+    // A generous limit that only proves that nothing hangs.
+    testTimeout: 170_000,
+  },
+});
