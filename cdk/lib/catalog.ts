@@ -83,6 +83,13 @@ export class Catalog {
     return row?.profiles.includes(prefix) && this.served.includes(prefix) ? way(row, prefix) : undefined;
   }
 
+  /** A name of the same model for a URL: without a colon if there is one, because clients sign a colon in different ways. */
+  plain(name: string): string {
+    const row = this.names.get(name);
+    const names = row?.id === name ? [name, ...Object.keys(row.aliases ?? {})] : [name];
+    return names.find((one) => !one.includes(':')) ?? name;
+  }
+
   /** The ids of all models that can be reached from here. */
   ids(): string[] {
     const rows = new Set(this.names.values());

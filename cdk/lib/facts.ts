@@ -27,14 +27,10 @@ export function facts(template: Template, vars: Vars): Facts {
   return {
     default_model: models[0] ?? '',
     models: [...new Set(models)].join(' '),
-    callable: callable(asked),
+    callable: catalog.plain(asked),
     needs_log_role: logs && !some('AWS::ApiGateway::Account') ? 'yes' : '',
     workers: `${mappings.reduce((sum: number, one: number) => sum + one, 0)}`,
     idle_cost: `${template.Outputs?.['IdleCostUsd']?.Value ?? ''}`,
   };
 }
 
-/** The model's id in a URL's path: older versions of curl sign a colon in another way than AWS does. */
-function callable(model: string): string {
-  return encodeURIComponent(model);
-}

@@ -34,10 +34,6 @@ export async function smoke(deployed: Deployed, say: Say): Promise<void> {
 }
 
 async function rest(deployed: Deployed, say: Say): Promise<void> {
-  const health = await ask(deployed, 'GET', 'health', {});
-  if (health.status !== 200) throw new Error(`GET /health answered ${health.status} in place of 200: ${health.said}`);
-  say('GET /health answers');
-
   const path = encodeURIComponent(deployed.model);
   const body = JSON.stringify({ prompt: QUESTION, parameters: { max_tokens: TOKENS }, invalidate_cache: true });
   if (deployed.auth !== 'none') {
@@ -46,7 +42,11 @@ async function rest(deployed: Deployed, say: Say): Promise<void> {
       throw new Error(`A request without credentials was answered ${stranger.status} in place of 401 or 403.`);
     say(`without credentials it refuses (${stranger.status})`);
   }
-  const headers = { 'content-type': 'application/json', ...credentials(deployed) };
+  const own = credentials(deployed);
+  const health = await ask(deployed, 'GET', 'health', own, undefined, true);
+  if (health.status !== 200) throw new Error(`GET /health answered ${health.status} in place of 200: ${health.said}`);
+  say('GET /health answers');
+  const headers = { 'content-type': 'application/json', ...own };
   const answer = await ask(deployed, 'POST', path, headers, body, true);
   if (answer.status !== 200) throw new Error(`A question was answered ${answer.status} in place of 200: ${answer.said}`);
   if (typeof JSON.parse(answer.said).completion !== 'string') throw new Error(`The answer has no completion: ${answer.said}`);

@@ -37,17 +37,18 @@ export_settings() {
   done < <(sed -n 's/^\([A-Z][A-Z0-9_]*\)=.*/\1/p' "$file")
 }
 
-# Puts both lines into .env and leaves every other one as it is: a digest, an architecture.
-write_env() { rewrite "$(settings_file)" "IMAGE_DIGEST=$1" "ARCHITECTURE=$2" 2>"$work/error"; }
+# Puts lines (NAME=VALUE) into .env and leaves every other one as it is.
+write_env() { rewrite "$(settings_file)" "$@" 2>"$work/error"; }
 
 # A copy of .env has its owner and its mode; a new one is its owner's alone.
 rewrite() {
   if [ "$1" = .env ]; then cp -p .env "$new"; else (umask 077 && : >"$new"); fi &&
-    awk -v digest="$2" -v architecture="$3" '
-      /^IMAGE_DIGEST=/ { if (!digests++) print digest; next }
-      /^ARCHITECTURE=/ { if (!architectures++) print architecture; next }
+    awk -v lines="${*:2}" '
+      BEGIN { count = split(lines, line, " "); for (i = 1; i <= count; i++) { split(line[i], part, "="); of[part[1]] = line[i] } }
+      { split($0, part, "=") }
+      part[1] in of { if (!(part[1] in done)) print of[part[1]]; done[part[1]]; next }
       { print }
-      END { if (!digests) print digest; if (!architectures) print architecture }
+      END { for (i = 1; i <= count; i++) { split(line[i], part, "="); if (!(part[1] in done)) print line[i] } }
     ' "$1" >"$new" && mv -f "$new" .env
 }
 

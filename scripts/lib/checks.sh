@@ -38,11 +38,7 @@ check_container_tool() {
 check_settings() {
   local none
   none=sha256:$(printf '0%.0s' {1..64})
-  IMAGE_DIGEST=${digest:-$none} ARCHITECTURE=${architecture:-x86_64} CDK_DEFAULT_ACCOUNT=$account CDK_DEFAULT_REGION=$region \
-    cdk synth --quiet --no-notices --output "$work/cdk.out" >"$work/synth" 2>&1 || {
-    cat "$work/synth" >&2
-    fail "The settings do not make a stack; the reasons are above."
-  }
+  synth "${digest:-$none}" "${architecture:-x86_64}" >&2 || fail "The settings do not make a stack; the reasons are above."
   local template=$work/cdk.out/$stack.template.json
   [ -f "$template" ] || fail "The CDK made no template of $stack. Check STACK_NAME."
   (cd cdk && node --import tsx bin/facts.ts "$template") >"$work/facts"

@@ -34,12 +34,12 @@ print_lines() {
   url=$(output ApiUrl) auth=$(output AuthMode) id=$(output ApiKeyId)
   echo
   echo "$stack runs $digest in $region."
-  for out in ApiUrl FunctionUrl DashboardUrl AnswersTable StateTable JobsQueueUrl DeadLetterQueueUrl OpenSearchEndpoint; do
+  for out in ApiUrl FunctionUrl CallerPolicyArn DashboardUrl AnswersTable StateTable JobsQueueUrl DeadLetterQueueUrl OpenSearchEndpoint; do
     key=$(output "$out")
     [ -z "$key" ] || printf '  %-19s %s\n' "$out" "$key"
   done
   echo
-  echo "Idle it costs \$$(output IdleCostUsd) a month, and what is stored; 1,000 answers cost about \$$(output CostPer1000Usd)."
+  echo "Idle it costs \$$(output IdleCostUsd) a month, and what is stored; 1,000 answers cost about \$$(output CostPer1000Usd), and \$$(output ModelCostPer1000Usd) to the model."
   echo
   if [ -n "$id" ]; then
     key=$(ask_aws apigateway get-api-key --api-key "$id" --query name) || fail_of_aws apigateway "API Gateway" GetApiKey
@@ -51,7 +51,7 @@ print_lines() {
     echo
   fi
   # shellcheck disable=SC2016 # it is the reader's shell that expands it
-  case $auth in *iam*) echo '  eval "$(aws configure export-credentials --format env)"' ;; esac
+  case $auth in *iam*) echo '  # whoever is not an administrator needs the policy CallerPolicyArn' && echo '  eval "$(aws configure export-credentials --format env)"' ;; esac
   call_line "$url" "$auth"
   url=$(output FunctionUrl)
   [ -z "$url" ] || function_line "$url"

@@ -1,0 +1,276 @@
+"""`moto_server` with what a deployment of the stack needs besides: the types of resources that moto's
+CloudFormation leaves out, and two answers of control planes. `python cloudformation.py PORT`.
+
+A type is created by a call of its service's own API, at this same server: botocore checks every property that
+the stack sets against AWS's model of that API, and what the call has made can be asked for afterwards.
+Properties that no such call takes are passed over; on AWS other calls set them.
+"""
+
+import functools
+import json
+import sys
+
+import boto3
+from moto.apigateway.models import Deployment
+from moto.core.common_models import CloudFormationModel
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import run_simple
+
+PORT = int(sys.argv[1])
+
+
+@functools.cache
+def client(service, region):
+    secrets = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+    return boto3.client(service, region_name=region, endpoint_url=f"http://127.0.0.1:{PORT}", **secrets)
+
+
+def shaped(value, shape):
+    """A property in the spelling of the API: CloudFormation begins every name with a capital."""
+    if shape.type_name == "structure":
+        known = {name.lower(): name for name in shape.members}
+        pairs = [(known.get(name.lower()), inner) for name, inner in value.items()]
+        return {name: shaped(inner, shape.members[name]) for name, inner in pairs if name}
+    if shape.type_name == "list":
+        return [shaped(inner, shape.member) for inner in value]
+    if shape.type_name == "map":
+        pairs = ((one["Key"], one["Value"]) for one in value) if isinstance(value, list) else value.items()
+        return {name: shaped(inner, shape.value) for name, inner in pairs}
+    if shape.type_name == "string":
+        return value if isinstance(value, str) else json.dumps(value)
+    return {"boolean": lambda it: str(it).lower() == "true", "double": float}.get(shape.type_name, int)(value)
+
+
+class Made:
+    """A resource that calls have made. `kind` makes a class of each type of this."""
+
+    type_name = service = create = removal = ref = ""
+    removed_by, renamed, defaults, attributes = {}, {}, (), {}
+
+    @classmethod
+    def cloudformation_type(cls):
+        return cls.type_name
+
+    @staticmethod
+    def cloudformation_name_type():
+        return ""
+
+    @classmethod
+    def create_from_cloudformation_json(cls, resource_name, cloudformation_json, account_id, region_name, **_):
+        made = cls()
+        made.name, made.account, made.region = resource_name, account_id, region_name
+        made.properties = cloudformation_json.get("Properties", {})
+        made.make()
+        return made
+
+    @classmethod
+    def update_from_cloudformation_json(
+        cls, original_resource, new_resource_name, cloudformation_json, account_id, region_name
+    ):
+        original_resource.delete(account_id, region_name)
+        return cls.create_from_cloudformation_json(new_resource_name, cloudformation_json, account_id, region_name)
+
+    def call(self, operation, **arguments):
+        return getattr(client(self.service, self.region), operation)(**arguments)
+
+    def make(self):
+        api = client(self.service, self.region).meta
+        shape = api.service_model.operation_model(api.method_to_api_mapping[self.create]).input_shape
+        told = {self.renamed.get(name, name): value for name, value in self.properties.items()}
+        self.reply = self.call(self.create, **dict.fromkeys(self.defaults, self.name) | shaped(told, shape))
+        self.physical_resource_id = self.reply.get(self.ref, self.name)
+
+    def delete(self, account_id, region):
+        if self.removal:
+            known = self.properties | {"Ref": self.physical_resource_id}
+            self.call(self.removal, **{name: known[source] for name, source in self.removed_by.items()})
+
+    @classmethod
+    def has_cfn_attr(cls, attr):
+        return attr in cls.attributes
+
+    def get_cfn_attribute(self, name):
+        return self.attributes[name](self)
+
+    def is_created(self):
+        return True
+
+
+def kind(type_name, create, ref="", removal="", removed_by=None, base=Made, **more):
+    """A class of a type. moto looks at the direct subclasses of its own base only."""
+    service, create = create.split(".")
+    fields = {"type_name": type_name, "service": service, "create": create, "ref": ref, "removal": removal}
+    fields |= {"removed_by": removed_by or {}} | more
+    return type(type_name.replace("::", ""), (base, CloudFormationModel), fields)
+
+
+class Table(Made):
+    """A global table of one replica, which is where the replica's own properties are."""
+
+    def make(self):
+        (replica,) = self.properties["Replicas"]
+        assert replica["Region"] == self.region, "the one replica is the stack's own"
+        self.properties = self.properties | {"DeletionProtectionEnabled": replica["DeletionProtectionEnabled"]}
+        super().make()
+        self.physical_resource_id = self.name
+        lives = self.properties["TimeToLiveSpecification"]
+        self.call("update_time_to_live", TableName=self.name, TimeToLiveSpecification=lives)
+        backups = replica["PointInTimeRecoverySpecification"]
+        self.call("update_continuous_backups", TableName=self.name, PointInTimeRecoverySpecification=backups)
+
+
+class QueuePolicy(Made):
+    def make(self):
+        policy = json.dumps(self.properties["PolicyDocument"])
+        for queue in self.properties["Queues"]:
+            self.call(self.create, QueueUrl=queue, Attributes={"Policy": policy})
+        self.physical_resource_id = self.name
+
+
+class Account(Made):
+    """A setting of the account: it stays as it is when the stack goes."""
+
+    def make(self):
+        role = {"op": "replace", "path": "/cloudwatchRoleArn", "value": self.properties["CloudWatchRoleArn"]}
+        self.call(self.create, patchOperations=[role])
+        self.physical_resource_id = self.name
+
+
+class PlanKey(Made):
+    def make(self):
+        super().make()
+        self.physical_resource_id = f"{self.properties['KeyId']}:{self.properties['UsagePlanId']}"
+
+
+# moto's own has none, so that a Ref to it gives the object.
+Deployment.physical_resource_id = property(lambda deployment: deployment.id)
+
+API, V2 = {"restApiId": "RestApiId"}, {"ApiId": "ApiId"}
+kind("AWS::ApiGateway::Account", "apigateway.update_account", base=Account)
+kind("AWS::ApiGateway::ApiKey", "apigateway.create_api_key", "id", "delete_api_key", {"apiKey": "Ref"}, defaults=["name"])
+kind(
+    "AWS::ApiGateway::Authorizer",
+    "apigateway.create_authorizer",
+    "id",
+    "delete_authorizer",
+    API | {"authorizerId": "Ref"},
+)
+kind(
+    "AWS::ApiGateway::GatewayResponse",
+    "apigateway.put_gateway_response",
+    "",
+    "delete_gateway_response",
+    API | {"responseType": "ResponseType"},
+)
+kind(
+    "AWS::ApiGateway::Model",
+    "apigateway.create_model",
+    "name",
+    "delete_model",
+    API | {"modelName": "Ref"},
+    defaults=["name"],
+)
+kind(
+    "AWS::ApiGateway::RequestValidator",
+    "apigateway.create_request_validator",
+    "id",
+    "delete_request_validator",
+    API | {"requestValidatorId": "Ref"},
+    defaults=["name"],
+)
+kind("AWS::ApiGateway::Stage", "apigateway.create_stage", "stageName", "delete_stage", API | {"stageName": "Ref"})
+kind(
+    "AWS::ApiGateway::UsagePlan",
+    "apigateway.create_usage_plan",
+    "id",
+    "delete_usage_plan",
+    {"usagePlanId": "Ref"},
+    renamed={"UsagePlanName": "name"},
+    defaults=["name"],
+)
+kind(
+    "AWS::ApiGateway::UsagePlanKey",
+    "apigateway.create_usage_plan_key",
+    "",
+    "delete_usage_plan_key",
+    {"usagePlanId": "UsagePlanId", "keyId": "KeyId"},
+    base=PlanKey,
+)
+kind("AWS::ApiGatewayV2::Api", "apigatewayv2.create_api", "ApiId", "delete_api", {"ApiId": "Ref"})
+kind(
+    "AWS::ApiGatewayV2::Authorizer",
+    "apigatewayv2.create_authorizer",
+    "AuthorizerId",
+    "delete_authorizer",
+    V2 | {"AuthorizerId": "Ref"},
+)
+kind(
+    "AWS::ApiGatewayV2::Integration",
+    "apigatewayv2.create_integration",
+    "IntegrationId",
+    "delete_integration",
+    V2 | {"IntegrationId": "Ref"},
+)
+kind("AWS::ApiGatewayV2::Route", "apigatewayv2.create_route", "RouteId", "delete_route", V2 | {"RouteId": "Ref"})
+kind("AWS::ApiGatewayV2::Stage", "apigatewayv2.create_stage", "StageName", "delete_stage", V2 | {"StageName": "Ref"})
+kind("AWS::CloudWatch::Alarm", "cloudwatch.put_metric_alarm", "", "delete_alarms", defaults=["AlarmName"])
+kind(
+    "AWS::DynamoDB::GlobalTable",
+    "dynamodb.create_table",
+    "",
+    "delete_table",
+    {"TableName": "Ref"},
+    base=Table,
+    defaults=["TableName"],
+    attributes={"Arn": lambda made: made.reply["TableDescription"]["TableArn"]},
+)
+kind(
+    "AWS::Lambda::EventInvokeConfig",
+    "lambda.put_function_event_invoke_config",
+    "",
+    "delete_function_event_invoke_config",
+    {"FunctionName": "FunctionName"},
+)
+kind(
+    "AWS::Lambda::Url",
+    "lambda.create_function_url_config",
+    "FunctionArn",
+    "delete_function_url_config",
+    {"FunctionName": "TargetFunctionArn"},
+    renamed={"TargetFunctionArn": "FunctionName"},
+    attributes={"FunctionUrl": lambda made: made.reply["FunctionUrl"]},
+)
+kind("AWS::SQS::QueuePolicy", "sqs.set_queue_attributes", base=QueuePolicy)
+
+AVAILABLE = {
+    "agreementAvailability": {"status": "AVAILABLE"},
+    "authorizationStatus": "AUTHORIZED",
+    "entitlementAvailability": "AVAILABLE",
+    "regionAvailability": "AVAILABLE",
+}
+# What a test has put in the place of an answer, by its path.
+answers = {"/2016-08-19/account-settings/": {"AccountLimit": {"ConcurrentExecutions": 1000}}}
+
+
+def server(moto):
+    """moto's application, and before it what moto has no answer for. A test PUTs another answer."""
+
+    def application(environ, start_response):
+        path = environ["PATH_INFO"]
+        known = answers.get(path)
+        if environ["REQUEST_METHOD"] == "PUT" and path.startswith("/answers/"):
+            body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
+            answers[path.removeprefix("/answers")] = known = json.loads(body)
+        elif path.startswith("/foundation-model-availability/"):
+            known = AVAILABLE | (known or {})
+        if known is None:
+            return moto(environ, start_response)
+        start_response("200 OK", [("content-type", "application/json")])
+        return [json.dumps(known).encode()]
+
+    return application
+
+
+if __name__ == "__main__":
+    application = server(DomainDispatcherApplication(create_backend_app))
+    run_simple("127.0.0.1", PORT, application, threaded=True)
