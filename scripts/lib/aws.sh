@@ -85,13 +85,15 @@ stack_status() {
   grep -q "does not exist" "$work/error" || fail_of_aws cloudformation CloudFormation DescribeStacks
 }
 
-# One output of the stack; nothing where it has none of that name.
-output() {
-  local value
-  value=$(ask_aws cloudformation describe-stacks --stack-name "$stack" \
-    --query "Stacks[0].Outputs[?OutputKey=='$1'].OutputValue | [0]") || fail_of_aws cloudformation CloudFormation DescribeStacks
-  [ "$value" = None ] || printf '%s' "$value"
+# Reads the stack's outputs, for `output`; there are none where there is no stack.
+read_outputs() {
+  ask_aws cloudformation describe-stacks --stack-name "$stack" \
+    --query 'Stacks[0].Outputs[].[OutputKey, OutputValue]' >"$work/outputs" ||
+    fail_of_aws cloudformation CloudFormation DescribeStacks
 }
+
+# One output of the stack, as it was read; nothing where it has none of that name.
+output() { [ ! -f "$work/outputs" ] || awk -F '\t' -v name="$1" '$1 == name { printf "%s", $2 }' "$work/outputs"; }
 
 # Asks before something that cannot be undone or costs money: nothing else than the expected word will do.
 confirm() {

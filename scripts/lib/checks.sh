@@ -60,7 +60,8 @@ check_stack() {
       fail "The stack $stack is in $status. Run aws cloudformation continue-update-rollback --stack-name $stack, and deploy again." ;;
     *IN_PROGRESS) fail "The stack $stack is being changed ($status). Wait until that is over, and deploy again." ;;
   esac
-  running=$(output ImageDigest) || exit 1
+  read_outputs
+  running=$(output ImageDigest)
   functions=$(ask_aws cloudformation list-stack-resources --stack-name "$stack" \
     --query "sort(StackResourceSummaries[?ResourceType=='AWS::Lambda::Function'].PhysicalResourceId)") ||
     fail_of_aws cloudformation CloudFormation ListStackResources

@@ -249,14 +249,14 @@ AVAILABLE = {
     "regionAvailability": "AVAILABLE",
 }
 # What a test has put in the place of an answer, by its path.
-answers = {"/2016-08-19/account-settings/": {"AccountLimit": {"ConcurrentExecutions": 1000}}}
+answers = {"/2016-08-19/account-settings": {"AccountLimit": {"ConcurrentExecutions": 1000}}}
 
 
 def server(moto):
     """moto's application, and before it what moto has no answer for. A test PUTs another answer."""
 
     def application(environ, start_response):
-        path = environ["PATH_INFO"]
+        path = environ["PATH_INFO"].rstrip("/")
         known = answers.get(path)
         if environ["REQUEST_METHOD"] == "PUT" and path.startswith("/answers/"):
             body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
