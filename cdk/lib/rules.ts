@@ -102,7 +102,7 @@ function models(values: Values, catalog: Catalog): string[] {
   } else {
     const invoked = way.profile ? `${way.profile}.${way.model}` : way.model;
     const listed = [name, way.model, invoked].some((id) => allowed.includes(id));
-    if (allowed.length > 0 && !listed) {
+    if (allowed.length > 0 && unknown.length === 0 && !listed) {
       wrong.push(`DEFAULT_MODEL: ${name} is not among ALLOWED_MODELS. Set DEFAULT_MODEL to one of them.`);
     }
   }
