@@ -44,8 +44,7 @@ export class Collection extends Construct {
       description: 'The documents of LLM Gateway',
     });
     for (const kept of [encryption, network, collection]) kept.applyRemovalPolicy(removal);
-    collection.addDependency(encryption);
-    collection.addDependency(network);
+    collection.node.addDependency(encryption, network);
     this.endpoint = collection.attrCollectionEndpoint;
     this.arn = collection.attrArn;
     this.access('Writers', [...props.writers], [

@@ -16,6 +16,8 @@ export const STANDING: Readonly<Record<string, (props: Props) => number>> = {
   'AWS::CloudWatch::Alarm': (props) => 0.1 * metrics(props),
   'AWS::CloudWatch::Dashboard': () => 3,
   'AWS::EC2::VPCEndpoint': (props) => (props['VpcEndpointType'] === 'Interface' ? 0.01 * HOURS * count(props['SubnetIds']) : 0),
+  // Lambda's five pollers ask every 20 seconds, at $0.40 a million.
+  'AWS::Lambda::EventSourceMapping': () => ((5 * HOURS * 3_600) / 20) * 0.4e-6,
   // One t3.small.search and 10 GB of gp3.
   'AWS::OpenSearchService::Domain': () => 0.036 * HOURS + 10 * 0.122,
   // Half a unit for indexing and half a unit for searching, at least.
@@ -51,8 +53,6 @@ export const NO_STANDING_CHARGE: ReadonlySet<string> = new Set([
   'AWS::IAM::ManagedPolicy',
   'AWS::IAM::Policy',
   'AWS::IAM::Role',
-  'AWS::Lambda::EventInvokeConfig',
-  'AWS::Lambda::EventSourceMapping',
   'AWS::Lambda::Function',
   'AWS::Lambda::Permission',
   'AWS::Lambda::Url',
@@ -94,13 +94,22 @@ const ANSWER = { input: 1_000, output: 200, seconds: 2 };
 
 /** 1,000 such answers without the model: API Gateway, Lambda, DynamoDB, pushes. */
 export function costPer1000(settings: Settings): number {
-  const gbSecond = settings.functions.architecture === 'arm64' ? 0.0000133334 : 0.0000166667;
-  const lambda = 1_000 * (ANSWER.seconds * (settings.functions.memoryMb / 1_024) * gbSecond + 0.2e-6);
-  const authorizer = settings.auth.bearer ? 1_000 * (0.05 * (128 / 1_024) * gbSecond + 0.2e-6) : 0;
+  const lambda = lambdaPer1000(settings, ANSWER.seconds, settings.functions.memoryMb);
+  const authorizer = settings.auth.bearer ? authorizerPer1000(settings) : 0;
   if (settings.type === 'rest') return lambda + authorizer + 1_000 * 3.5e-6 + 0.013;
   // A message asks, frames answer, and the connection counts by the minute; each begins one of its own.
   const frames = 2 + (ANSWER.seconds * 1_000) / Math.max(settings.pushIntervalMs, 20);
   return lambda + authorizer + 1_000 * ((frames + 1) * 1e-6 + 0.25e-6 + 2 * 0.2e-6) + 0.017;
+}
+
+/** What the authorizer adds to 1,000 calls of a REST API, or connections of a WebSocket API. */
+export function authorizerPer1000(settings: Settings): number {
+  return lambdaPer1000(settings, 0.05, 128);
+}
+
+function lambdaPer1000(settings: Settings, seconds: number, megabytes: number): number {
+  const gbSecond = settings.functions.architecture === 'arm64' ? 0.0000133334 : 0.0000166667;
+  return 1_000 * (seconds * (megabytes / 1_024) * gbSecond + 0.2e-6);
 }
 
 /** What the default model takes for 1,000 such answers. */

@@ -51,11 +51,9 @@ export class GatewayFunction extends Construct {
       logGroup: this.logGroup,
       loggingFormat: lambda.LoggingFormat.JSON,
       environment: { ...(authorizer ? {} : settings.environment), ...(props.role ? { ROLE: props.role } : {}) },
-      // A WebSocket message or a job that fails must not be answered twice.
-      retryAttempts: 0,
       ...network?.placement(),
     });
-    network?.grantPlacement(this.role);
+    network?.grantPlacement(this);
   }
 
   /** Lets the function do exactly this. */

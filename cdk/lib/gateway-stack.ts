@@ -4,7 +4,7 @@ import { Annotations, CfnOutput, Stack, type StackProps } from 'aws-cdk-lib';
 import * as iam from 'aws-cdk-lib/aws-iam';
 import type { Construct } from 'constructs';
 import { ApiLogs } from './api-logs.ts';
-import { costPer1000, idleCost, modelCostPer1000 } from './costs.ts';
+import { authorizerPer1000, costPer1000, idleCost, modelCostPer1000 } from './costs.ts';
 import { CustomDomain } from './custom-domain.ts';
 import { Firewall } from './firewall.ts';
 import { FunctionUrl } from './function-url.ts';
@@ -171,6 +171,7 @@ export class GatewayStack extends Stack {
     const [first] = this.functions.filter((each) => each.node.id === 'Function');
     if (first) this.out('FunctionRoleArn', first.role.roleArn);
     if (this.retrieval) this.out('OpenSearchEndpoint', this.retrieval.endpoint);
+    if (this.retrieval?.writers) this.out('DocumentsPolicyArn', this.retrieval.writers.managedPolicyArn);
     this.out('IdleCostUsd', idleCost(this).toFixed(2));
     this.out('CostPer1000Usd', costPer1000(settings).toFixed(3));
     this.out('ModelCostPer1000Usd', modelCostPer1000(settings).toFixed(2));
@@ -191,7 +192,13 @@ export class GatewayStack extends Stack {
           'API_GATEWAY_USE_API_KEY OR API_GATEWAY_USE_IAM_AUTH TO true.',
       );
     }
-    if (auth.bearer) say('bearer', 'With BEARER_KEYS=true each call runs the authorizer too: about $0.0004 per 1,000 calls.');
+    if (auth.bearer) {
+      const cost = authorizerPer1000(this.settings).toFixed(4);
+      say('bearer', `With BEARER_KEYS=true the authorizer runs at each ${type === 'rest' ? 'call' : 'connection'}: $${cost} for 1,000.`);
+    }
+    if (vpc && (retrieval?.create === 'serverless' || (retrieval?.endpoint && !retrieval.endpoint.startsWith('https://vpc-')))) {
+      say('opensearch-nat', 'OpenSearch is outside the VPC: VPC_SUBNETS must route to a NAT gateway, or answers come without passages.');
+    }
     if (type === 'websocket' && vpc) {
       say('nat', 'A WebSocket API in a VPC pushes through a NAT gateway: VPC_SUBNETS must route to one (about $33 a month).');
     }

@@ -87,6 +87,7 @@ export class Monitoring extends Construct {
     add('ApiFailures', props.api.failed, 5, 'API Gateway answered five times or more with a failure of its own or of the function.');
     add('ReplyErrors', byDoor('errors', 'Sum', props.type), 5, 'Five replies or more ended in an error.');
     add('StoreFailures', byDoor('store_failures', 'Sum', props.type), 5, 'Replies went on without the tables.');
+    add('Throttles', byDoor('throttles', 'Sum', props.type), 20, 'Bedrock, or a limit of ours, was too busy twenty times or more.');
     add('SlowFirstToken', worst('first_token_ms', 'p95', props.type), 10_000, 'One reply in twenty waited ten seconds or more for its first token.', 3);
     if (props.jobs) {
       const { queue, deadLetters } = props.jobs;

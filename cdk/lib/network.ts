@@ -4,6 +4,7 @@ import { Stack } from 'aws-cdk-lib';
 import * as ec2 from 'aws-cdk-lib/aws-ec2';
 import * as iam from 'aws-cdk-lib/aws-iam';
 import { Construct } from 'constructs';
+import type { GatewayFunction } from './gateway-function.ts';
 import type { VpcSettings } from './settings.ts';
 
 export interface NetworkProps {
@@ -53,9 +54,17 @@ export class Network extends Construct {
     return { vpc: this.vpc, vpcSubnets: this.subnets, securityGroups: [this.securityGroup] };
   }
 
-  /** Lets Lambda put a function of this role into the VPC. */
-  grantPlacement(role: iam.Role): void {
-    role.addToPolicy(new iam.PolicyStatement({ actions: PLACEMENT_ACTIONS, resources: ['*'] }));
+  /** Lets Lambda put a function into the VPC; and only Lambda, not the function's own code. */
+  grantPlacement(to: GatewayFunction): void {
+    to.allow({ actions: PLACEMENT_ACTIONS, resources: ['*'] });
+    const denied = new iam.PolicyStatement({
+      effect: iam.Effect.DENY,
+      actions: PLACEMENT_ACTIONS,
+      resources: ['*'],
+      conditions: { ArnEquals: { 'lambda:SourceFunctionArn': to.function.functionArn } },
+    });
+    // A policy of its own: it names the function, which waits for the role's other one.
+    new iam.Policy(to, 'NoPlacement', { roles: [to.role], statements: [denied] });
   }
 
   /**

@@ -1,6 +1,6 @@
 /** The REST API: every path to the function, whose replies stream for up to 15 minutes. */
 
-import { Duration } from 'aws-cdk-lib';
+import { Duration, Stack } from 'aws-cdk-lib';
 import * as apigateway from 'aws-cdk-lib/aws-apigateway';
 import * as iam from 'aws-cdk-lib/aws-iam';
 import { Construct } from 'constructs';
@@ -49,6 +49,8 @@ export class RestApi extends Construct {
     super(scope, id);
     const { auth, limits, logs, origins } = props;
     this.api = new apigateway.RestApi(this, 'Api', {
+      // CloudWatch knows a REST API by its name.
+      restApiName: Stack.of(this).stackName,
       description: 'LLM Gateway',
       // An edge endpoint would cut a stream after 30 seconds of silence.
       endpointTypes: [apigateway.EndpointType.REGIONAL],

@@ -2,6 +2,7 @@
 
 import { Annotations, RemovalPolicy, SecretValue, Stack } from 'aws-cdk-lib';
 import * as ec2 from 'aws-cdk-lib/aws-ec2';
+import * as iam from 'aws-cdk-lib/aws-iam';
 import * as opensearch from 'aws-cdk-lib/aws-opensearchservice';
 import { Construct } from 'constructs';
 import { Collection } from './collection.ts';
@@ -22,6 +23,8 @@ const SEARCHES = ['_search'];
 export class Retrieval extends Construct {
   /** The address, with https. */
   readonly endpoint: string;
+  /** May fill the index that the stack makes; to be attached to whom the user chooses. */
+  readonly writers?: iam.ManagedPolicy;
   private readonly settings: RetrievalSettings;
   private readonly domain?: opensearch.Domain;
   private readonly collection?: Collection;
@@ -39,6 +42,7 @@ export class Retrieval extends Construct {
     } else {
       this.endpoint = endpoint ?? '';
     }
+    if (create) this.writers = this.makeWriters();
   }
 
   /** Lets a function search, and tells it where. */
@@ -76,6 +80,20 @@ export class Retrieval extends Construct {
   private collectionArn(): string {
     const id = new URL(this.endpoint).hostname.split('.')[0] ?? '';
     return Stack.of(this).formatArn({ service: 'aoss', resource: 'collection', resourceName: id });
+  }
+
+  private makeWriters(): iam.ManagedPolicy {
+    const { domain, collection } = this;
+    const made = `${domain?.domainArn}/${this.settings.index}`;
+    const statement = collection
+      ? { actions: ['aoss:APIAccessAll'], resources: [collection.arn] }
+      : {
+          actions: ['Delete', 'Get', 'Head', 'Post', 'Put'].map((method) => `es:ESHttp${method}`),
+          // The index, what is below it, and the one call for many documents.
+          resources: [made, `${made}/*`, `${domain?.domainArn}/_bulk`],
+        };
+    const description = 'May fill the index of LLM Gateway';
+    return new iam.ManagedPolicy(this, 'Writers', { description, statements: [new iam.PolicyStatement(statement)] });
   }
 
   private makeDomain({ network, retain }: RetrievalProps): opensearch.Domain {

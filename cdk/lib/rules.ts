@@ -13,6 +13,19 @@ export function conflicts(values: Values, catalog: Catalog, vars: Vars): string[
     ...network(values),
     ...names(values),
     ...retrieval(values, vars),
+    ...size(values),
+  ];
+}
+
+/** Lambda takes 4 KB of variables; what the stack adds itself takes the rest. */
+const ROOM = 3_000;
+
+function size(values: Values): string[] {
+  const bytes = Object.entries(values.forGateway()).reduce((sum, [name, value]) => sum + Buffer.byteLength(name + value), 0);
+  if (bytes <= ROOM) return [];
+  return [
+    `The settings for the functions have ${bytes} bytes together; there is room for ${ROOM}. Shorten ALLOWED_MODELS, ` +
+      'ALLOWED_ORIGINS or RETRIEVAL_FILTER.',
   ];
 }
 
@@ -89,7 +102,7 @@ function models(values: Values, catalog: Catalog): string[] {
   } else {
     const invoked = way.profile ? `${way.profile}.${way.model}` : way.model;
     const listed = [name, way.model, invoked].some((id) => allowed.includes(id));
-    if (allowed.length > 0 && !listed) {
+    if (allowed.length > 0 && unknown.length === 0 && !listed) {
       wrong.push(`DEFAULT_MODEL: ${name} is not among ALLOWED_MODELS. Set DEFAULT_MODEL to one of them.`);
     }
   }
@@ -154,6 +167,9 @@ function retrieval(values: Values, vars: Vars): string[] {
     wrong.push('OPENSEARCH_CREATE makes an OpenSearch that IAM guards. Unset OPENSEARCH_AUTH and OPENSEARCH_USERNAME.');
   } else if (endpoint && basic && !(values.text('OPENSEARCH_USERNAME') && values.text('OPENSEARCH_PASSWORD_SECRET'))) {
     wrong.push('OPENSEARCH_AUTH=basic needs OPENSEARCH_USERNAME and OPENSEARCH_PASSWORD_SECRET.');
+  }
+  if (create !== 'serverless' && values.list('OPENSEARCH_WRITERS').length > 0) {
+    wrong.push('OPENSEARCH_WRITERS is for OPENSEARCH_CREATE=serverless. Elsewhere attach the policy that the stack makes, or your own.');
   }
   if (create === 'serverless' && values.list('OPENSEARCH_WRITERS').length === 0) {
     wrong.push(

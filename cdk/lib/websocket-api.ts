@@ -45,6 +45,7 @@ export class WebSocketApi extends Construct {
     super(scope, id);
     const { auth, limits, logs } = props;
     this.api = new apigatewayv2.WebSocketApi(this, 'Api', {
+      apiName: Stack.of(this).stackName,
       description: 'LLM Gateway',
       apiKeySelectionExpression: auth.bearer
         ? apigatewayv2.WebSocketApiKeySelectionExpression.AUTHORIZER_USAGE_IDENTIFIER_KEY

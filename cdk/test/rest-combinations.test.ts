@@ -1,0 +1,7 @@
+import { describe, test } from 'vitest';
+import { check, combinations } from './combinations.ts';
+import { AUTHS } from './support.ts';
+
+describe.each(Object.keys(AUTHS))('a REST API with authentication by %s', (auth) => {
+  test.each(combinations('rest', auth))('holds to what every stack holds to: $name', check);
+});
