@@ -51,8 +51,13 @@ def own():
 def pytest_collection_modifyitems(config, items):
     """Leaves out what is about the other target. Slow tests begin first, so that the others run
     beside them."""
-    others = {"local": ["functions"], "lambda": ["local"], "shared": ["functions", "local"]}[targets.KIND]
-    elsewhere = [item for item in items if any(item.get_closest_marker(other) for other in others)]
+    others = {"local": ["functions"], "lambda": ["local"], "shared": ["functions", "local"], "stack": []}[targets.KIND]
+    elsewhere = [
+        item
+        for item in items
+        if any(item.get_closest_marker(other) for other in others)
+        or (item.get_closest_marker("stack") is None) == (targets.KIND == "stack")
+    ]
     config.hook.pytest_deselected(items=elsewhere)
     items[:] = [item for item in items if item not in elsewhere]
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)

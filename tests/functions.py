@@ -3,6 +3,7 @@ Gateway, in front of the Bedrock stand-in and of DynamoDB's semantics over HTTP.
 
 import json
 import os
+import socket
 import subprocess
 import urllib.request
 
@@ -16,6 +17,34 @@ EMULATOR = str(BUILT / "lambda-emulator")
 SIGNER = "AKIATESTS"
 # The emulator answers for it.
 QUEUE = "https://sqs.us-east-1.amazonaws.com/123456789012/jobs"
+
+
+# Where `AWS_CALLS` names a file, what the functions ask of AWS is written down there (`aws-tap`).
+RECORD = os.environ.get("AWS_CALLS")
+TAP = str(BUILT / "aws-tap")
+TAPPED = {"dynamodb": "DYNAMODB", "sqs": "SQS", "bedrock": "BEDROCK_RUNTIME"}
+
+
+class Taps:
+    """A tap before every service that these settings name, and before the WebSocket API's pushes, which is to
+    listen on `port`."""
+
+    def __init__(self, settings):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        ahead = {name: settings.get(f"AWS_ENDPOINT_URL_{service}") for name, service in TAPPED.items()}
+        ahead = {name: url.removeprefix("http://") for name, url in ahead.items() if url}
+        ahead["connections"] = f"127.0.0.1:{self.port}"
+        command = [TAP, "--calls", RECORD, *(f"{name}={to}" for name, to in ahead.items())]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        urls = json.loads(self.process.stdout.readline())
+        self.env = {f"AWS_ENDPOINT_URL_{TAPPED[name]}": url for name, url in urls.items() if name in TAPPED}
+        self.env["CALLBACK_URL"] = urls["connections"] + "/prod"
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait(10)
+        self.process.stdout.close()
 
 
 class Functions(Target):
@@ -33,6 +62,7 @@ class Functions(Target):
         self.signer, self.emulator = signer, list(emulator)
         assert not self.args, "the functions have no command line"
         self.tables, self.queue, self.elasticmq = None, None, elasticmq
+        self.taps = None
 
     def command(self):
         """The command line of the emulator."""
@@ -44,6 +74,8 @@ class Functions(Target):
         command += ["--signed-by", self.signer] if self.signer and not self.keys else []
         for name, value in self.settings().items():
             command += ["--env", f"{name}={value}"]
+        if self.taps:
+            command += ["--ports", f"0,0,{self.taps.port},0"]
         if self.queue:
             command += ["--queue", f"{queues().url.removeprefix('http://')},{self.queue}"]
         return command + self.emulator + os.environ.get("LAMBDA_EMULATOR_OPTIONS", "").split()
@@ -57,7 +89,7 @@ class Functions(Target):
             env |= self.tables.env | {"JOBS_QUEUE_URL": self.queue or QUEUE}
         if self.queue:
             env["AWS_ENDPOINT_URL_SQS"] = queues().url
-        return env | self.env
+        return env | (self.taps.env if self.taps else {}) | self.env
 
     def start(self):
         """Starts everything and waits until it serves. The tables outlive a restart."""
@@ -68,6 +100,8 @@ class Functions(Target):
             self.queue = queues().create(f"jobs-{new_id()}")[0] if self.elasticmq else None
             if self.answers:
                 self.upload()
+        if RECORD and not self.taps:
+            self.taps = Taps(self.settings())
         with open(self.home / "emulator.log", "a") as log:
             self.process = subprocess.Popen(
                 self.command(), stdout=subprocess.PIPE, stderr=log, text=True
@@ -130,5 +164,7 @@ class Functions(Target):
             self.stop()
         if self.tables:
             self.tables.stop()
+        if self.taps:
+            self.taps.stop()
         self.process = None
         super().close()

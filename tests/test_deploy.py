@@ -1,0 +1,168 @@
+"""A user deploys, changes and removes the stack: README's lines, in a clone, against an AWS account on loopback
+(`aws/account.py`). The deployed URL is the emulator's, which runs the true binaries with the environment that
+the deployed functions have, on the tables and the queue that the stack has made."""
+
+
+import pytest
+from account import Account
+from clients import Http
+from iam import check_policies
+
+from functions import Functions
+from target import until
+
+pytestmark = pytest.mark.stack("it starts what it needs by itself")
+
+KINDS = {
+    "rest": {"API_GATEWAY_TYPE": "rest", "JOBS": "on", "FUNCTION_URL": "on", "MONITORING": "on"},
+    "websocket": {"API_GATEWAY_TYPE": "websocket", "API_GATEWAY_USE_IAM_AUTH": "true"},
+}
+
+
+class Deployed(Functions):
+    """The binaries with the environment of the functions in the account, behind the emulator's APIs."""
+
+    def __init__(self, account):
+        super().__init__(store=False)
+        self.account = account
+        deployed = account.functions()
+        self.template = deployed.get("api", deployed.get("ws"))["Environment"]["Variables"]
+        self.queue = self.template.get("JOBS_QUEUE_URL")
+        key = account.client("apigateway").get_api_keys(includeValues=True)["items"][0]
+        self.keys = {key["name"]: key["value"]}
+        self.emulator = ["--iam"] if "iam" in account.outputs()["AuthMode"] else []
+
+    def settings(self):
+        # The stack's own URL does not resolve here; the emulator says where it listens.
+        own = {name: value for name, value in self.template.items() if name != "CALLBACK_URL"}
+        moto = {f"AWS_ENDPOINT_URL_{service}": self.account.url for service in ("DYNAMODB", "SQS")}
+        return own | moto | {"AWS_ENDPOINT_URL_BEDROCK_RUNTIME": self.standin.url}
+
+    def command(self):
+        command = [word for word in super().command() if word != "--bearer-keys"]
+        server = self.account.url.removeprefix("http://")
+        return [f"{server},{self.queue}" if word.endswith(f",{self.queue}") else word for word in command]
+
+
+@pytest.fixture(params=KINDS)
+def account(request):
+    made = Account(**KINDS[request.param])
+    yield made
+    made.close()
+
+
+def test_a_user_goes_from_template_env_to_printed_urls_and_back_to_nothing_left(account):
+    """One story, because each step needs the one before and takes its seconds."""
+    first = deploy_for_the_first_time(account)
+    every_resource_of_the_template_is_there(account)
+    nothing_differs(account)
+    the_binaries_answer_with_what_the_stack_gave_them(account)
+    check_policies(account)
+    second = deploy_another_image(account, first)
+    go_back(account, first, second)
+    remove_everything(account)
+
+
+def deploy_for_the_first_time(account):
+    code, out, said = account.run("scripts/deploy --no-smoke")
+    if account.settings["MONITORING"] == "on":
+        assert code == 1 and "--yes" in said and "a month even when nobody uses it" in said
+        stacks = account.client("cloudformation").describe_stacks()["Stacks"]
+        assert not stacks, "a standing charge is agreed to before anything is made"
+        code, out, said = account.run("scripts/deploy --no-smoke --yes")
+    assert code == 0, said
+    outputs = account.outputs()
+    assert {account.image(one) for one in account.functions().values()} == {outputs["ImageDigest"]}
+    assert outputs["ImageDigest"] == account.settings["IMAGE_DIGEST"]
+    lines = [line.strip() for line in out.splitlines()]
+    assert any(outputs["ApiUrl"] in line and line.startswith(("curl -s ", "npx -y wscat@")) for line in lines), out
+    assert f"${outputs['IdleCostUsd']} a month" in out and f"about ${outputs['CostPer1000Usd']}" in out
+    the_printed_line_fetches_the_key(account, out)
+    return outputs["ImageDigest"]
+
+
+def the_printed_line_fetches_the_key(account, out):
+    (key,) = account.client("apigateway").get_api_keys(includeValues=True)["items"]
+    assert key["value"] not in out, "the key itself is not printed"
+    assert key["name"] in out
+    line = next(line for line in out.splitlines() if line.strip().startswith("key=$("))
+    assert account.succeed(f'{line}\nprintf %s "$key"')[0] == key["value"]
+
+
+def every_resource_of_the_template_is_there(account):
+    cloudformation = account.client("cloudformation")
+    template = cloudformation.get_template(StackName="LlmGatewayStack")["TemplateBody"]
+    pages = cloudformation.get_paginator("list_stack_resources").paginate(StackName="LlmGatewayStack")
+    made = {resource["LogicalResourceId"] for page in pages for resource in page["StackResourceSummaries"]}
+    assert made == set(template["Resources"]), "moto passed some over"
+
+
+def nothing_differs(account):
+    # Without a change set, which moto cannot delete.
+    diff = "cd cdk && node node_modules/aws-cdk/bin/cdk diff --fail --method template -c llm-gateway:local-endpoint=yes"
+    _, said = account.succeed(diff)
+    assert "There were no differences" in said
+
+
+def the_binaries_answer_with_what_the_stack_gave_them(account):
+    outputs = account.outputs()
+    callback = [one["Environment"]["Variables"].get("CALLBACK_URL") for one in account.functions().values()]
+    if outputs["ApiUrl"].startswith("wss"):
+        assert callback == [outputs["ApiUrl"].replace("wss://", "https://")]
+    deployed = Deployed(account)
+    try:
+        deployed.start()
+        url = deployed.url + "/" if outputs["ApiUrl"].startswith("https") else deployed.ws_url
+        _, said = account.succeed("scripts/deploy --no-push --yes", SMOKE_URL=url)
+        assert "without credentials it refuses" in said and "answers" in said
+        assert len(deployed.standin.seen()["requests"]) == 1, "one question went to the model"
+        if deployed.queue:
+            a_job_goes_through_the_queue(deployed)
+        assert account.client("dynamodb").scan(TableName=outputs["StateTable"])["Count"] > 0
+    finally:
+        deployed.close()
+
+
+def a_job_goes_through_the_queue(deployed):
+    (key,) = deployed.keys.values()
+    http = Http(deployed, key)
+    job = http.post("/invokeModel", {"prompt": "a job"}).headers["location"]
+    done = lambda: http.get(job).json()["status"] == "completed"
+    until(done, 30, 0.2, "the job's end")
+
+
+def deploy_another_image(account, first):
+    (account.tree / "lambda/rest/src/main.rs").write_text("// another image\n")
+    (account.tree / "lambda/ws/src/main.rs").write_text("// another image\n")
+    account.commit("two")
+    out, _ = account.succeed("scripts/deploy --no-smoke --yes")
+    second = account.outputs()["ImageDigest"]
+    assert second != first and second in out
+    assert {account.image(one) for one in account.functions().values()} == {second}
+    return second
+
+
+def go_back(account, first, second):
+    for expected, since in [(first, second), (second, first)]:
+        out, said = account.succeed("scripts/deploy --rollback --no-smoke --yes")
+        assert f"going back from {since} to {expected}" in said and expected in out
+        assert {account.image(one) for one in account.functions().values()} == {expected}
+        assert account.settings["IMAGE_DIGEST"] == expected
+
+
+def remove_everything(account):
+    outputs = account.outputs()
+    code, _, said = account.run("scripts/destroy")
+    assert code == 1 and "--yes" in said and "stays" in said and account.outputs() == outputs
+    out, said = account.succeed("scripts/destroy --yes")
+    left = account.left()
+    repository = account.settings["ECR_REST_REPOSITORY" if "https" in outputs["ApiUrl"] else "ECR_WEBSOCKET_REPOSITORY"]
+    tables = sorted([outputs["AnswersTable"], outputs["StateTable"]])
+    assert {kind: sorted(all_) for kind, all_ in left.items()} == {"tables": tables, "repositories": [repository]}
+    for name in [*tables, repository]:
+        assert name in said and name in out
+    commands = [line for line in out.splitlines() if line.startswith("  aws ")]
+    account.succeed("set -e\n" + "\n".join(commands))
+    assert account.left() == {}
+    code, _, said = account.run("scripts/destroy --yes")
+    assert code == 1 and "no stack LlmGatewayStack" in said
