@@ -3,7 +3,6 @@
 and pushes into moto's registry."""
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -35,7 +34,8 @@ elif words[0] == "push":
     repository, tag = words[-1].split("/", 1)[1].rsplit(":", 1)
     digest = "sha256:" + hashlib.sha256(tag.encode()).hexdigest()
     ecr = boto3.client("ecr", region_name={region!r})
-    ecr.put_image(repositoryName=repository, imageTag=tag, imageDigest=digest, imageManifest=json.dumps({{"tag": tag}}))
+    manifest = json.dumps({{"mediaType": "application/vnd.docker.distribution.manifest.v2+json", "tag": tag}})
+    ecr.put_image(repositoryName=repository, imageTag=tag, imageDigest=digest, imageManifest=manifest)
     print(f"{{tag}}: digest: {{digest}} size: 1")
 elif words[0] == "buildx":
     sys.exit(1)
@@ -186,7 +186,3 @@ class Account:
         self.process.wait(10)
         self.log.close()
         shutil.rmtree(self.home, ignore_errors=True)
-
-
-def digest_of(text):
-    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
