@@ -111,7 +111,7 @@ function misfit(rule: Rule, value: string): string | undefined {
       return fits ? undefined : `${name} must be ${what} from ${min} to ${max}, not "${value}".`;
     }
     case 'url':
-      return /^https?:\/\/[^\s]+$/.test(value) ? undefined : `${name} must be a URL, not "${value}".`;
+      return /^https?:\/\/[^\s]+$/.test(value) && URL.canParse(value) ? undefined : `${name} must be a URL, not "${value}".`;
     case 'text':
     case 'list': {
       if (!rule.pattern) return undefined;

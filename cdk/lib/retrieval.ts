@@ -1,6 +1,6 @@
 /** OpenSearch: one that exists, by its endpoint, or one that the stack makes. */
 
-import { Annotations, RemovalPolicy, SecretValue, Stack } from 'aws-cdk-lib';
+import { RemovalPolicy, SecretValue, Stack } from 'aws-cdk-lib';
 import * as ec2 from 'aws-cdk-lib/aws-ec2';
 import * as iam from 'aws-cdk-lib/aws-iam';
 import * as opensearch from 'aws-cdk-lib/aws-opensearchservice';
@@ -8,7 +8,7 @@ import { Construct } from 'constructs';
 import { Collection } from './collection.ts';
 import type { GatewayFunction } from './gateway-function.ts';
 import type { Network } from './network.ts';
-import type { RetrievalSettings } from './settings.ts';
+import { collectionId, domainName, type RetrievalSettings } from './retrieval-settings.ts';
 
 export interface RetrievalProps {
   readonly settings: RetrievalSettings;
@@ -55,31 +55,18 @@ export class Retrieval extends Construct {
     }
     if (auth !== 'iam') return;
     if (service === 'aoss') {
+      const arn = this.collection?.arn ?? this.arnOf('aoss', 'collection', collectionId(this.endpoint));
       this.collection?.grantSearch(to.role);
-      to.allow({ actions: ['aoss:APIAccessAll'], resources: [this.collection?.arn ?? this.collectionArn()] });
+      to.allow({ actions: ['aoss:APIAccessAll'], resources: [arn] });
       return;
     }
-    const domain = this.domain?.domainArn ?? this.domainArn();
+    const domain = this.domain?.domainArn ?? this.arnOf('es', 'domain', domainName(this.endpoint));
     to.allow({ actions: ['es:ESHttpPost'], resources: SEARCHES.map((path) => `${domain}/${this.settings.index}/${path}`) });
   }
 
-  /** A managed domain is named by its endpoint, unless that is a name of the user's own. */
-  private domainArn(): string {
-    const host = new URL(this.endpoint).hostname;
-    const name = /^(?:search|vpc)-(.+)-[a-z0-9]{26}\.[a-z0-9-]+\.es\.amazonaws\.com$/.exec(host)?.[1];
-    if (!name) {
-      Annotations.of(this).addWarningV2(
-        'llm-gateway:domain-name',
-        `The domain behind ${host} cannot be told from its name, so the functions may search every domain of this account ` +
-          'and region. Use the endpoint that OpenSearch Service gave it, search-NAME-….es.amazonaws.com.',
-      );
-    }
-    return Stack.of(this).formatArn({ service: 'es', resource: 'domain', resourceName: name ?? '*' });
-  }
-
-  private collectionArn(): string {
-    const id = new URL(this.endpoint).hostname.split('.')[0] ?? '';
-    return Stack.of(this).formatArn({ service: 'aoss', resource: 'collection', resourceName: id });
+  /** What an existing endpoint belongs to. */
+  private arnOf(service: string, resource: string, resourceName: string | undefined): string {
+    return this.settings.arn ?? Stack.of(this).formatArn({ service, resource, resourceName });
   }
 
   private makeWriters(): iam.ManagedPolicy {

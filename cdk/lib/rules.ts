@@ -2,6 +2,7 @@
 
 import type { Catalog } from './catalog.ts';
 import type { Values, Vars } from './contract.ts';
+import { collectionId, domainName, retrieval as search } from './retrieval-settings.ts';
 
 /** The sentences about settings that do not go together. */
 export function conflicts(values: Values, catalog: Catalog, vars: Vars): string[] {
@@ -162,6 +163,7 @@ function retrieval(values: Values, vars: Vars): string[] {
   if (endpoint && !endpoint.startsWith('https://')) {
     wrong.push('OPENSEARCH_DOMAIN_ENDPOINT must begin with https:// in the stack: passages are not sent in the clear.');
   }
+  wrong.push(...unnamed(values));
   const basic = values.text('OPENSEARCH_AUTH') === 'basic' || values.text('OPENSEARCH_USERNAME') !== undefined;
   if (create && (basic || values.text('OPENSEARCH_AUTH') === 'none')) {
     wrong.push('OPENSEARCH_CREATE makes an OpenSearch that IAM guards. Unset OPENSEARCH_AUTH and OPENSEARCH_USERNAME.');
@@ -178,4 +180,16 @@ function retrieval(values: Values, vars: Vars): string[] {
     );
   }
   return wrong;
+}
+
+/** A permission needs the name of what it is for. */
+function unnamed(values: Values): string[] {
+  const { endpoint, create, auth, service, arn } = search(values) ?? {};
+  if (!endpoint || create || auth !== 'iam' || arn) return [];
+  const name = service === 'aoss' ? collectionId(endpoint) : domainName(endpoint);
+  if (name !== undefined) return [];
+  return [
+    `OPENSEARCH_ARN is missing: what is behind ${endpoint} cannot be told from its name. Set it to the ARN of the domain ` +
+      'or collection.',
+  ];
 }

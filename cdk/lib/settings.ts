@@ -2,6 +2,7 @@
 
 import { Catalog, type Way } from './catalog.ts';
 import { Values, type Vars } from './contract.ts';
+import { type RetrievalSettings, retrieval } from './retrieval-settings.ts';
 import { conflicts } from './rules.ts';
 
 /** How callers show who they are. */
@@ -54,20 +55,6 @@ export interface DomainSettings {
   readonly certificateArn: string;
   /** Where the name is to be entered; none: the user does that. */
   readonly hostedZoneId?: string;
-}
-
-/** Where passages are searched. */
-export interface RetrievalSettings {
-  /** An existing domain's or collection's endpoint; none: one is made. */
-  readonly endpoint?: string;
-  readonly create?: 'domain' | 'serverless';
-  readonly service: 'es' | 'aoss';
-  readonly auth: 'iam' | 'basic' | 'none';
-  readonly index: string;
-  /** Who may write the index that is made, besides whoever IAM lets. */
-  readonly writers: readonly string[];
-  /** Secrets Manager's ARN of the password. */
-  readonly passwordSecret?: string;
 }
 
 /** Everything. */
@@ -193,27 +180,6 @@ function vpc(values: Values): VpcSettings | undefined {
     securityGroup: need(values.text('VPC_SECURITY_GROUP')),
     endpoints: values.text('VPC_ENDPOINTS') === 'create',
     routeTables: values.list('VPC_ROUTE_TABLES'),
-  };
-}
-
-function retrieval(values: Values): RetrievalSettings | undefined {
-  const endpoint = values.text('OPENSEARCH_DOMAIN_ENDPOINT');
-  const create = values.text('OPENSEARCH_CREATE') as 'domain' | 'serverless' | undefined;
-  if (!endpoint && !create) return undefined;
-  const host = endpoint ? new URL(endpoint).hostname : '';
-  const serverless = create === 'serverless' || /\.aoss\.amazonaws\.com$/.test(host);
-  const ours = create !== undefined || /\.amazonaws\.com$/.test(host);
-  const auth = ours ? 'iam' : 'none';
-  return {
-    endpoint,
-    create,
-    service: (values.text('OPENSEARCH_SERVICE') as 'es' | 'aoss' | undefined) ?? (serverless ? 'aoss' : 'es'),
-    auth:
-      (values.text('OPENSEARCH_AUTH') as 'iam' | 'basic' | 'none' | undefined) ??
-      (values.text('OPENSEARCH_USERNAME') ? 'basic' : auth),
-    index: need(values.text('OPENSEARCH_INDEX')),
-    writers: values.list('OPENSEARCH_WRITERS'),
-    passwordSecret: values.text('OPENSEARCH_PASSWORD_SECRET'),
   };
 }
 

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { RULES } from '../lib/contract.ts';
 import { readSettings } from '../lib/settings.ts';
-import { AUTHS, BASE, sentences, VPC, WEBSOCKET } from './support.ts';
+import { AUTHS, BASE, RETRIEVALS, sentences, VPC, WEBSOCKET } from './support.ts';
 
 const TEMPLATE = new URL('../../template.env', import.meta.url);
 
@@ -88,6 +88,8 @@ describe('settings that do not go together', () => {
     [{ ALARM_EMAIL: 'ops@example.com' }, 'ALARM_EMAIL needs MONITORING=on'],
     [{ ...ENDPOINT, ...CREATE }, 'exclude each other'],
     [{ OPENSEARCH_DOMAIN_ENDPOINT: 'http://search.example.com' }, 'must begin with https://'],
+    [{ ...ENDPOINT, OPENSEARCH_AUTH: 'iam' }, 'OPENSEARCH_ARN is missing'],
+    [{ OPENSEARCH_DOMAIN_ENDPOINT: 'https://search-docs.us-east-1.es.amazonaws.com' }, 'OPENSEARCH_ARN is missing'],
     [{ ...ENDPOINT, OPENSEARCH_PASSWORD: 'hush' }, 'OPENSEARCH_PASSWORD would stand in the CloudFormation template'],
     [{ ...ENDPOINT, OPENSEARCH_AUTH: 'basic' }, 'needs OPENSEARCH_USERNAME and OPENSEARCH_PASSWORD_SECRET'],
     [{ ...ENDPOINT, OPENSEARCH_USERNAME: 'reader' }, 'needs OPENSEARCH_USERNAME and OPENSEARCH_PASSWORD_SECRET'],
@@ -134,10 +136,9 @@ describe('what a setting leads to', () => {
   });
 
   test.each([
-    [{ OPENSEARCH_DOMAIN_ENDPOINT: 'https://search-a-b.us-east-1.es.amazonaws.com' }, 'es', 'iam'],
+    [RETRIEVALS['domain'], 'es', 'iam'],
     [{ OPENSEARCH_DOMAIN_ENDPOINT: 'https://abc.us-east-1.aoss.amazonaws.com' }, 'aoss', 'iam'],
     [{ OPENSEARCH_DOMAIN_ENDPOINT: 'https://search.example.com' }, 'es', 'none'],
-    [{ OPENSEARCH_DOMAIN_ENDPOINT: 'https://search.example.com', OPENSEARCH_AUTH: 'iam' }, 'es', 'iam'],
     [{ OPENSEARCH_CREATE: 'domain' }, 'es', 'iam'],
   ])('%j is searched as service %s with authentication %s', (vars, service, auth) => {
     expect(readSettings({ ...BASE, ...vars }).retrieval).toMatchObject({ service, auth });

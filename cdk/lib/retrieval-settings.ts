@@ -1,0 +1,53 @@
+/** The settings of the search, and what an endpoint's name tells. */
+
+import type { Values } from './contract.ts';
+
+/** Where passages are searched. */
+export interface RetrievalSettings {
+  /** An existing domain's or collection's endpoint; none: one is made. */
+  readonly endpoint?: string;
+  readonly create?: 'domain' | 'serverless';
+  readonly service: 'es' | 'aoss';
+  readonly auth: 'iam' | 'basic' | 'none';
+  readonly index: string;
+  /** What the endpoint belongs to, where its name does not tell. */
+  readonly arn?: string;
+  /** Who may write the index that is made, besides whoever IAM lets. */
+  readonly writers: readonly string[];
+  /** Secrets Manager's ARN of the password. */
+  readonly passwordSecret?: string;
+}
+
+/** The search that is set, if any. */
+export function retrieval(values: Values): RetrievalSettings | undefined {
+  const endpoint = values.text('OPENSEARCH_DOMAIN_ENDPOINT');
+  const create = values.text('OPENSEARCH_CREATE') as 'domain' | 'serverless' | undefined;
+  if (!endpoint && !create) return undefined;
+  const host = endpoint ? new URL(endpoint).hostname : '';
+  const serverless = create === 'serverless' || /\.aoss\.amazonaws\.com$/.test(host);
+  const ours = create !== undefined || /\.amazonaws\.com$/.test(host);
+  const auth = ours ? 'iam' : 'none';
+  return {
+    endpoint,
+    create,
+    service: (values.text('OPENSEARCH_SERVICE') as 'es' | 'aoss' | undefined) ?? (serverless ? 'aoss' : 'es'),
+    auth:
+      (values.text('OPENSEARCH_AUTH') as 'iam' | 'basic' | 'none' | undefined) ??
+      (values.text('OPENSEARCH_USERNAME') ? 'basic' : auth),
+    index: values.text('OPENSEARCH_INDEX') ?? '',
+    arn: values.text('OPENSEARCH_ARN'),
+    writers: values.list('OPENSEARCH_WRITERS'),
+    passwordSecret: values.text('OPENSEARCH_PASSWORD_SECRET'),
+  };
+}
+
+/** The managed domain that an endpoint of OpenSearch Service's own names. */
+export function domainName(endpoint: string): string | undefined {
+  const host = new URL(endpoint).hostname;
+  return /^(?:search|vpc)-(.+)-[a-z0-9]{26}\.[a-z0-9-]+\.es\.amazonaws\.com$/.exec(host)?.[1];
+}
+
+/** The collection that an endpoint of OpenSearch Serverless's own names. */
+export function collectionId(endpoint: string): string | undefined {
+  return /^([a-z0-9]+)\.[a-z0-9-]+\.aoss\.amazonaws\.com$/.exec(new URL(endpoint).hostname)?.[1];
+}

@@ -1,0 +1,188 @@
+import { describe, expect, test } from 'vitest';
+import { PLACEMENT_ACTIONS } from '../lib/network.ts';
+import { AUTHS, only, RETRIEVALS, resources, statements, synth, template, text, VPC } from './support.ts';
+
+/** What the policies of a logical id's beginning allow, as `action on resource`. */
+function allowed(made: ReturnType<typeof template>, id: string, service: string): string[] {
+  const own = statements(made).filter(([policy, each]) => policy.startsWith(id) && each.Effect === 'Allow');
+  const pairs = own.flatMap(([, { Action, Resource }]) => Action.flatMap((action) => Resource.map((on) => `${action} on ${on}`)));
+  return pairs.filter((pair) => pair.startsWith(`${service}:`)).map((pair) => pair.replaceAll(/[0-9A-F]{8}(?=[.>])/g, ''));
+}
+
+describe('the store', () => {
+  test('is two tables on demand, encrypted, with a time to live and a way back to any second', () => {
+    const tables = resources(template(), 'AWS::DynamoDB::GlobalTable');
+    expect(tables.map(([, { Properties }]) => Properties.KeySchema.map((key: { AttributeName: string }) => key.AttributeName))).toEqual([
+      ['pk'],
+      ['pk', 'sk'],
+    ]);
+    for (const [, { Properties }] of tables) {
+      expect(Properties.BillingMode).toBe('PAY_PER_REQUEST');
+      expect(Properties.TimeToLiveSpecification).toEqual({ AttributeName: 'expires_at', Enabled: true });
+      expect(Properties.SSESpecification).toEqual({ SSEEnabled: false });
+      expect(Properties.Replicas[0].PointInTimeRecoverySpecification).toEqual({ PointInTimeRecoveryEnabled: true });
+    }
+  });
+
+  test.each([
+    ['true', true, 'Retain'],
+    ['false', false, 'Delete'],
+  ])('outlives the stack or not, as RETAIN_TABLES=%s says', (value, protection, policy) => {
+    for (const [, table] of resources(template({ RETAIN_TABLES: value }), 'AWS::DynamoDB::GlobalTable')) {
+      expect(table.Properties.Replicas[0].DeletionProtectionEnabled).toBe(protection);
+      expect([table.DeletionPolicy, table.UpdateReplacePolicy]).toEqual([policy, policy]);
+    }
+  });
+
+  test('is used by each operation that the gateway makes, on the table that it makes it on', () => {
+    expect(allowed(template(), 'Function', 'dynamodb')).toEqual([
+      'dynamodb:BatchGetItem on <StoreAnswers.Arn>',
+      'dynamodb:PutItem on <StoreAnswers.Arn>',
+      'dynamodb:BatchWriteItem on <StoreState.Arn>',
+      'dynamodb:DeleteItem on <StoreState.Arn>',
+      'dynamodb:GetItem on <StoreState.Arn>',
+      'dynamodb:PutItem on <StoreState.Arn>',
+      'dynamodb:Query on <StoreState.Arn>',
+      'dynamodb:UpdateItem on <StoreState.Arn>',
+    ]);
+  });
+});
+
+describe('jobs', () => {
+  const made = template({ JOBS: 'on', JOBS_CONCURRENCY: '17' });
+
+  test('wait in a standard queue for a week, and in its dead letters for two, encrypted and over TLS only', () => {
+    const queue = only(made, 'AWS::SQS::Queue', 'JobsQueue');
+    expect(queue).toMatchObject({ MessageRetentionPeriod: 604_800, VisibilityTimeout: 900, SqsManagedSseEnabled: true });
+    expect(queue.FifoQueue).toBeUndefined();
+    expect(queue.RedrivePolicy.maxReceiveCount).toBe(5);
+    expect(text(queue.RedrivePolicy.deadLetterTargetArn)).toMatch(/^<JobsDeadLetters/);
+    expect(only(made, 'AWS::SQS::Queue', 'JobsDeadLetters')).toMatchObject({ MessageRetentionPeriod: 1_209_600, SqsManagedSseEnabled: true });
+    const policies = resources(made, 'AWS::SQS::QueuePolicy').flatMap(([, each]) => each.Properties.PolicyDocument.Statement);
+    expect(policies.map((each) => [each.Effect, each.Condition])).toEqual(Array(2).fill(['Deny', { Bool: { 'aws:SecureTransport': 'false' } }]));
+  });
+
+  test('come to the worker one by one, as many at once as is set, and their failures one by one back', () => {
+    expect(only(made, 'AWS::Lambda::EventSourceMapping')).toMatchObject({
+      BatchSize: 1,
+      ScalingConfig: { MaximumConcurrency: 17 },
+      FunctionResponseTypes: ['ReportBatchItemFailures'],
+    });
+    expect(only(made, 'AWS::Lambda::Function', 'Worker').Environment.Variables).toMatchObject({ ROLE: 'worker', JOBS_CONCURRENCY: '17' });
+  });
+
+  test('are sent by the function that answers, and worked off by the worker alone', () => {
+    expect(allowed(made, 'Function', 'sqs')).toEqual(['sqs:SendMessage on <JobsQueue.Arn>']);
+    expect(allowed(made, 'Worker', 'sqs')).toEqual(
+      ['SendMessage', 'ChangeMessageVisibility', 'DeleteMessage', 'GetQueueAttributes', 'ReceiveMessage'].map(
+        (action) => `sqs:${action} on <JobsQueue.Arn>`,
+      ),
+    );
+  });
+});
+
+describe('functions in a VPC', () => {
+  const inside = template({ ...VPC, JOBS: 'on' });
+
+  test('are in its subnets and its security group, and the authorizer, which calls nobody, is not', () => {
+    const bearer = template({ ...VPC, ...AUTHS['bearer'] });
+    expect(only(bearer, 'AWS::Lambda::Function', 'Function').VpcConfig).toEqual({
+      SecurityGroupIds: [VPC['VPC_SECURITY_GROUP']],
+      SubnetIds: VPC['VPC_SUBNETS']?.split(','),
+    });
+    expect(only(bearer, 'AWS::Lambda::Function', 'Authorizer').VpcConfig).toBeUndefined();
+  });
+
+  test('reach Bedrock, DynamoDB and, with jobs, SQS through endpoints of their own', () => {
+    const endpoints = (made: typeof inside) =>
+      resources(made, 'AWS::EC2::VPCEndpoint').map(([, { Properties: each }]) => [each.ServiceName, each.VpcEndpointType]);
+    const both = [
+      ['com.amazonaws.us-east-1.dynamodb', 'Gateway'],
+      ['com.amazonaws.us-east-1.bedrock-runtime', 'Interface'],
+    ];
+    expect(endpoints(template(VPC))).toEqual(both);
+    expect(endpoints(inside)).toEqual([...both, ['com.amazonaws.us-east-1.sqs', 'Interface']]);
+    expect(endpoints(template({ ...VPC, VPC_ENDPOINTS: 'existing' }))).toEqual([]);
+    expect(only(inside, 'AWS::EC2::VPCEndpoint', 'NetworkDynamoDb').RouteTableIds).toEqual([VPC['VPC_ROUTE_TABLES']]);
+    expect(only(inside, 'AWS::EC2::SecurityGroupIngress')).toMatchObject({
+      FromPort: 443,
+      ToPort: 443,
+      SourceSecurityGroupId: VPC['VPC_SECURITY_GROUP'],
+    });
+  });
+
+  test("are put there by Lambda, whose rights their own code is denied", () => {
+    const rights = statements(inside).filter(([, each]) => each.Action.some((action) => action.startsWith('ec2:')));
+    expect(rights.every(([, each]) => each.Action.join() === PLACEMENT_ACTIONS.join())).toBe(true);
+    const denied = rights.filter(([, each]) => each.Effect === 'Deny');
+    expect(denied.map(([, each]) => text(each.Condition?.['ArnEquals']?.['lambda:SourceFunctionArn']))).toEqual([
+      expect.stringMatching(/^<Function[^>]*\.Arn>$/),
+      expect.stringMatching(/^<Worker[^>]*\.Arn>$/),
+    ]);
+    expect(rights).toHaveLength(4);
+  });
+});
+
+describe('retrieval', () => {
+  test('of an existing domain is allowed on the index of that domain, and only to search', () => {
+    const made = template({ ...RETRIEVALS['domain'], OPENSEARCH_INDEX: 'manuals' });
+    expect(allowed(made, 'Function', 'es')).toEqual(['es:ESHttpPost on arn:aws:es:us-east-1:<AWS::AccountId>:domain/docs/manuals/_search']);
+    const { Variables } = only(made, 'AWS::Lambda::Function').Environment;
+    expect(Variables).toMatchObject({ ...RETRIEVALS['domain'], OPENSEARCH_INDEX: 'manuals' });
+  });
+
+  test('of an existing collection is allowed on that collection, and says what its own policy must allow', () => {
+    const { template: made, warnings } = synth(RETRIEVALS['collection'] ?? {});
+    expect(allowed(made, 'Function', 'aoss')).toEqual(['aoss:APIAccessAll on arn:aws:aoss:us-east-1:<AWS::AccountId>:collection/abc123']);
+    expect(warnings.join()).toContain("data access policy must let the function's role");
+  });
+
+  test('of a domain under another name is allowed on the domain that is named beside it', () => {
+    const arn = 'arn:aws:es:us-east-1:123456789012:domain/docs';
+    const made = template({ OPENSEARCH_DOMAIN_ENDPOINT: 'https://search.example.com', OPENSEARCH_AUTH: 'iam', OPENSEARCH_ARN: arn });
+    expect(allowed(made, 'Function', 'es')).toEqual([`es:ESHttpPost on ${arn}/llm-gateway/_search`]);
+  });
+
+  test('with a password has it from Secrets Manager, never in the template', () => {
+    const secret = 'arn:aws:secretsmanager:us-east-1:123456789012:secret:search-AbCdEf';
+    const made = template({
+      OPENSEARCH_DOMAIN_ENDPOINT: 'https://search.example.com',
+      OPENSEARCH_USERNAME: 'reader',
+      OPENSEARCH_PASSWORD_SECRET: secret,
+    });
+    const { Variables } = only(made, 'AWS::Lambda::Function').Environment;
+    expect(Variables).toMatchObject({ OPENSEARCH_USERNAME: 'reader', OPENSEARCH_PASSWORD: `{{resolve:secretsmanager:${secret}:SecretString:::}}` });
+    expect(allowed(made, 'Function', 'es')).toEqual([]);
+  });
+
+  test('of a new domain is encrypted everywhere, and its cost is said', () => {
+    const { template: made, warnings } = synth({ OPENSEARCH_CREATE: 'domain' });
+    expect(only(made, 'AWS::OpenSearchService::Domain')).toMatchObject({
+      DomainEndpointOptions: { EnforceHTTPS: true, TLSSecurityPolicy: 'Policy-Min-TLS-1-2-PFS-2023-10' },
+      EncryptionAtRestOptions: { Enabled: true },
+      NodeToNodeEncryptionOptions: { Enabled: true },
+    });
+    expect(warnings.join()).toContain('costs about $27.50 a month');
+    expect(allowed(made, 'Function', 'es')).toEqual(['es:ESHttpPost on <RetrievalDomain.Arn>/llm-gateway/_search']);
+  });
+
+  test('of a new domain is inside the VPC where there is one', () => {
+    const domain = only(template({ ...VPC, OPENSEARCH_CREATE: 'domain' }), 'AWS::OpenSearchService::Domain');
+    expect(domain.VPCOptions.SubnetIds).toEqual([VPC['VPC_SUBNETS']?.split(',')[0]]);
+  });
+
+  test('of a new collection is encrypted, and opens its index to the function to read and to writers to fill', () => {
+    const made = template({ ...RETRIEVALS['new collection'], JOBS: 'on' });
+    const opened = resources(made, 'AWS::OpenSearchServerless::AccessPolicy').map(([, { Properties }]) => JSON.parse(text(Properties.Policy))[0]);
+    expect(opened.map((each) => [each.Principal[0].replace(/[0-9A-F]{8}(?=\.)/, ''), each.Rules[0].Permission.includes('aoss:WriteDocument')])).toEqual([
+      ['arn:aws:iam::123456789012:role/Librarian', true],
+      ['<FunctionRole.Arn>', false],
+      ['<WorkerRole.Arn>', false],
+    ]);
+    const names = resources(made, 'AWS::OpenSearchServerless::AccessPolicy').map(([, { Properties }]) => Properties.Name);
+    expect(new Set(names).size).toBe(3);
+    for (const name of names) expect(name).toMatch(/^[a-z][a-z0-9-]{2,31}$/);
+    const policies = resources(made, 'AWS::OpenSearchServerless::SecurityPolicy').map(([, { Properties }]) => Properties.Type);
+    expect(policies.sort()).toEqual(['encryption', 'network']);
+  });
+});
