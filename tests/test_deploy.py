@@ -9,7 +9,7 @@ from clients import Http
 from iam import check_policies
 
 from functions import Functions
-from target import until
+from target import ROOT, until
 
 pytestmark = pytest.mark.stack("it starts what it needs by itself")
 
@@ -105,14 +105,22 @@ def the_binaries_answer_with_what_the_stack_gave_them(account):
     try:
         deployed.start()
         url = deployed.url + "/" if outputs["ApiUrl"].startswith("https") else deployed.ws_url
-        _, said = account.succeed("scripts/deploy --no-push --yes", SMOKE_URL=url)
+        out, said = account.succeed("scripts/deploy --no-push --yes", SMOKE_URL=url)
         assert "without credentials it refuses" in said and "answers" in said
         assert len(deployed.standin.seen()["requests"]) == 1, "one question went to the model"
+        the_printed_lines_get_an_answer(account, out.replace(outputs["ApiUrl"], url))
         if "JobsQueueUrl" in outputs:
             a_job_goes_through_the_queue(deployed)
         assert account.client("dynamodb").scan(TableName=outputs["StateTable"])["Count"] > 0
     finally:
         deployed.close()
+
+
+def the_printed_lines_get_an_answer(account, out):
+    """They are pasted in order; wscat comes from the tests' own packages in place of npx."""
+    lines = out.split("key=$(")[1].split("\n\n")[0].replace("npx -y wscat@6.1.0", f"{ROOT}/tests/node_modules/.bin/wscat")
+    answer, said = account.succeed("key=$(" + lines)
+    assert "dead letter" in answer, "the stand-in says the question again: " + answer + said
 
 
 def a_job_goes_through_the_queue(deployed):

@@ -21,15 +21,12 @@ export function facts(template: Template, vars: Vars): Facts {
   const allowed = (vars['ALLOWED_MODELS'] ?? '').split(',').map((name) => name.trim());
   const models = [asked, ...allowed].flatMap((name) => catalog.choose(name)?.model ?? []);
   const resources = Object.values(template.Resources);
-  const some = (type: string) => resources.some((resource) => resource.Type === type);
-  const logs = resources.some(({ Properties: has }) => has?.AccessLogSetting ?? has?.AccessLogSettings);
-  const mappings = resources.map(({ Properties: has }) => has?.ScalingConfig?.MaximumConcurrency ?? 0);
+  const workers = resources.map(({ Properties: has }) => has?.ScalingConfig?.MaximumConcurrency ?? 0);
   return {
     default_model: models[0] ?? '',
     models: [...new Set(models)].join(' '),
     callable: catalog.plain(asked),
-    needs_log_role: logs && !some('AWS::ApiGateway::Account') ? 'yes' : '',
-    workers: `${mappings.reduce((sum: number, one: number) => sum + one, 0)}`,
+    workers: `${workers.reduce((sum: number, one: number) => sum + one, 0)}`,
     idle_cost: `${template.Outputs?.['IdleCostUsd']?.Value ?? ''}`,
   };
 }

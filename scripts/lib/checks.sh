@@ -98,22 +98,18 @@ check_model() {
 
 # What the account allows. Short of it requests are refused under load, but the stack works.
 check_quotas() {
-  local most wanted rate role
+  local most wanted rate
   wanted=$(($(fact workers) + 10))
   if ! most=$(ask_aws lambda get-account-settings --query AccountLimit.ConcurrentExecutions); then
     say "Lambda's quota could not be read ($(reason)); it was not checked."
   elif [ "$most" -lt "$wanted" ]; then
     say "Lambda runs at most $most functions at once in this account and region, and every open reply is one: have at least $wanted. Ask for more in Service Quotas (Lambda, Concurrent executions)."
   fi
-  if ! rate=$(ask_aws apigateway get-account --query '[throttleSettings.rateLimit, cloudwatchRoleArn]'); then
-    say "API Gateway's settings could not be read ($(reason)); they were not checked."
-    return
-  fi
-  role=${rate##*$'\t'} rate=${rate%%$'\t'*} rate=${rate%%.*}
-  [[ ! $rate =~ ^[0-9]+$ || $rate -ge 1000 ]] ||
+  if ! rate=$(ask_aws apigateway get-account --query throttleSettings.rateLimit); then
+    say "API Gateway's quota could not be read ($(reason)); it was not checked."
+  elif rate=${rate%%.*} && [[ $rate =~ ^[0-9]+$ && $rate -lt 1000 ]]; then
     say "API Gateway takes at most $rate requests a second in this account and region, and every WebSocket push is one. Ask for more in Service Quotas (API Gateway, Throttle rate)."
-  [ "$role" != None ] || [ -z "$(fact needs_log_role)" ] ||
-    fail "API Gateway may not write access logs in this account and region: it has no role for that. Set one, once: aws --region $region apigateway update-account --patch-operations op=replace,path=/cloudwatchRoleArn,value=ROLE_ARN, where the role has the policy AmazonAPIGatewayPushToCloudWatchLogs and may be assumed by apigateway.amazonaws.com."
+  fi
 }
 
 # A function in a VPC reaches an API's @connections by a NAT route only: an endpoint for execute-api would

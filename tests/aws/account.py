@@ -154,8 +154,10 @@ class Account:
 
     def left(self):
         """Everything that is in the account, by kind, but for what the CDK's own stack has."""
-        cdk = self.client("cloudformation").list_stack_resources(StackName="CDKToolkit")["StackResourceSummaries"]
-        own = {resource["PhysicalResourceId"] for resource in cdk}
+        stacks = self.client("cloudformation")
+        made = stacks.describe_stacks()["Stacks"]
+        cdk = [stacks.list_stack_resources(StackName=one["StackName"]) for one in made if one["StackName"] == "CDKToolkit"]
+        own = {resource["PhysicalResourceId"] for page in cdk for resource in page["StackResourceSummaries"]}
         names = lambda service, call, field, name: [
             one[name] if name else one for one in getattr(self.client(service), call)().get(field, [])
         ]
