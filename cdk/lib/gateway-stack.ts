@@ -78,7 +78,7 @@ export class GatewayStack extends Stack {
     const url = this.settings.functionUrl ? new FunctionUrl(this, 'Url', { function: api }) : undefined;
     if (url) this.out('FunctionUrl', url.url);
     const stage = rest.api.deploymentStage;
-    // Five times what the stage lets through in a second, for five minutes, is no one reader's need.
+    // A fifth of what the stage lets through in five minutes.
     if (this.settings.waf) new Firewall(this, 'Firewall', { stage: stage.stageArn, perAddress: limits.rate * 60 });
     this.callers([...(auth.iam ? [rest] : []), ...(url ? [url] : [])]);
     this.keys(rest.keys);

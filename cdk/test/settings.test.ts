@@ -144,3 +144,14 @@ describe('what a setting leads to', () => {
     expect(readSettings({ ...BASE, ...vars }).retrieval).toMatchObject({ service, auth });
   });
 });
+
+describe('the documents', () => {
+  const read = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8');
+
+  test('have every setting of the stack, with its default', () => {
+    const page = read('docs/settings.md');
+    for (const rule of RULES.filter((rule) => !rule.readers.includes('gateway'))) {
+      expect(page).toContain(`| \`${rule.name}\` | ${rule.default ? `\`${rule.default}\`` : 'none'} |`);
+    }
+  });
+});
