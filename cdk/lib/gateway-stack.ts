@@ -4,7 +4,7 @@ import { Annotations, CfnOutput, Stack, type StackProps } from 'aws-cdk-lib';
 import * as iam from 'aws-cdk-lib/aws-iam';
 import type { Construct } from 'constructs';
 import { ApiLogs } from './api-logs.ts';
-import { authorizerPer1000, costPer1000, idleCost, modelCostPer1000 } from './costs.ts';
+import { costPer1000, idleCost, modelCostPer1000 } from './costs.ts';
 import { CustomDomain } from './custom-domain.ts';
 import { Firewall } from './firewall.ts';
 import { FunctionUrl } from './function-url.ts';
@@ -16,18 +16,13 @@ import { type ApiMetrics, Monitoring } from './monitoring.ts';
 import { Network } from './network.ts';
 import { RestApi } from './rest-api.ts';
 import { Retrieval } from './retrieval.ts';
-import type { Auth, Settings } from './settings.ts';
+import { authMode, type Settings } from './settings.ts';
 import { Store } from './store.ts';
+import { warnings } from './warnings.ts';
 import { WebSocketApi } from './websocket-api.ts';
 
 export interface GatewayStackProps extends StackProps {
   readonly settings: Settings;
-}
-
-/** How callers show who they are, in a word. */
-export function authMode({ apiKey, iam, bearer }: Auth): string {
-  if (bearer) return 'bearer';
-  return [...(apiKey ? ['api-key'] : []), ...(iam ? ['iam'] : [])].join('+') || 'none';
 }
 
 export class GatewayStack extends Stack {
@@ -53,7 +48,9 @@ export class GatewayStack extends Stack {
     if (settings.type === 'rest') this.rest();
     else this.webSocket();
     this.outputs();
-    this.warn();
+    for (const [warning, text] of Object.entries(warnings(settings, idleCost(this)))) {
+      Annotations.of(this).addWarningV2(`llm-gateway:${warning}`, text);
+    }
   }
 
   private rest(): void {
@@ -180,38 +177,4 @@ export class GatewayStack extends Stack {
   private out(id: string, value: string): void {
     new CfnOutput(this, id, { value });
   }
-
-  /** What the user should read before it is deployed. */
-  private warn(): void {
-    const say = (id: string, text: string) => Annotations.of(this).addWarningV2(`llm-gateway:${id}`, text);
-    const { auth, type, vpc, retrieval } = this.settings;
-    if (authMode(auth) === 'none') {
-      say(
-        'open',
-        'ANYONE WHO KNOWS THE URL MAY CALL THIS API AND SPEND YOUR MONEY: NO API KEY AND NO IAM. SET ' +
-          'API_GATEWAY_USE_API_KEY OR API_GATEWAY_USE_IAM_AUTH TO true.',
-      );
-    }
-    if (auth.bearer) {
-      const cost = authorizerPer1000(this.settings).toFixed(4);
-      say('bearer', `With BEARER_KEYS=true the authorizer runs at each ${type === 'rest' ? 'call' : 'connection'}: $${cost} for 1,000.`);
-    }
-    if (vpc && (retrieval?.create === 'serverless' || (retrieval?.endpoint && !retrieval.endpoint.startsWith('https://vpc-')))) {
-      say('opensearch-nat', 'OpenSearch is outside the VPC: VPC_SUBNETS must route to a NAT gateway, or answers come without passages.');
-    }
-    if (type === 'websocket' && vpc) {
-      say('nat', 'A WebSocket API in a VPC pushes through a NAT gateway: VPC_SUBNETS must route to one (about $33 a month).');
-    }
-    const cost = idleCost(this);
-    if (cost > 0) say('idle-cost', `This stack costs about $${cost.toFixed(2)} a month even when nobody calls it.`);
-    if (retrieval?.endpoint && retrieval.auth === 'iam') {
-      say(
-        'opensearch-access',
-        retrieval.service === 'aoss'
-          ? "The collection's data access policy must let the function's role (output FunctionRoleArn) read the index."
-          : "Where the domain has fine-grained access control, map the function's role (output FunctionRoleArn) to a role that reads the index.",
-      );
-    }
-  }
 }
-

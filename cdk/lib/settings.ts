@@ -13,6 +13,12 @@ export interface Auth {
   readonly bearer: boolean;
 }
 
+/** How callers show who they are, in a word. */
+export function authMode({ apiKey, iam, bearer }: Auth): string {
+  if (bearer) return 'bearer';
+  return [...(apiKey ? ['api-key'] : []), ...(iam ? ['iam'] : [])].join('+') || 'none';
+}
+
 /** An image in ECR, by digest. */
 export interface Image {
   readonly repository: string;

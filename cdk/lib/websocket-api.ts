@@ -112,8 +112,6 @@ export class WebSocketApi extends Construct {
       throttle: { rateLimit: limits.rate, burstLimit: limits.burst },
       ...(limits.monthly ? { quota: { limit: limits.monthly, period: apigatewayv2.Period.MONTH } } : {}),
     });
-    // The plan names the stage by its text, which makes it wait for nothing.
-    plan.node.addDependency(this.stage);
     const key = new apigatewayv2.ApiKey(this, 'Key', { description: 'The first caller of LLM Gateway' });
     plan.addApiKey(key);
     return { keyId: key.keyId, planId: plan.usagePlanId };

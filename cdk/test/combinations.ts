@@ -25,7 +25,7 @@ export function combinations(type: 'rest' | 'websocket', auth: string): Combinat
       for (const vpc of url ? never : either)
         for (const retrieval of Object.keys(RETRIEVALS)) {
           const on = [jobs ? 'jobs' : '', url ? 'function URL' : '', vpc ? 'VPC' : ''].filter((name) => name !== '');
-          const name = [type, auth, ...on, `OpenSearch: ${retrieval}`].join(', ');
+          const name = [...on, `OpenSearch: ${retrieval}`].join(', ');
           found.push({ name, type, auth, jobs, url, vpc, retrieval });
         }
   return found;
