@@ -38,6 +38,12 @@ def test_every_condition_must_hold_and_a_key_that_is_not_there_does_not():
     assert not allowed([one], "dynamodb:GetItem", TABLE, {"a": "1"})
 
 
+def test_a_condition_s_key_knows_no_case():
+    one = policy(Condition={"ArnLike": {"AWS:SourceArn": "arn:aws:execute-api:*:*:api/*"}})
+    assert allowed([one], "dynamodb:GetItem", TABLE, {"aws:SourceArn": "arn:aws:execute-api:r:1:api/prod"})
+    assert not allowed([one], "dynamodb:GetItem", TABLE, {"aws:SourceArn": "arn:aws:execute-api:r:1:other/prod"})
+
+
 def test_a_resource_policy_is_for_its_principal():
     one = policy(Principal={"Service": "apigateway.amazonaws.com"})
     assert allowed([one], "dynamodb:GetItem", TABLE, {}, {"Service": "apigateway.amazonaws.com"})

@@ -11,8 +11,10 @@ import json
 import sys
 
 import boto3
-from moto.apigateway.models import Deployment
+from botocore.exceptions import ClientError
+from moto.apigateway.models import Deployment, RestAPI
 from moto.core.common_models import CloudFormationModel
+from moto.iam.models import ManagedPolicy, Role
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import run_simple
 
@@ -82,8 +84,13 @@ class Made:
 
     def delete(self, account_id, region):
         if self.removal:
-            known = self.properties | {"Ref": self.physical_resource_id}
-            self.call(self.removal, **{name: known[source] for name, source in self.removed_by.items()})
+            known = self.properties | {"Ref": self.physical_resource_id, "[Ref]": [self.physical_resource_id]}
+            try:
+                self.call(self.removal, **{name: known[source] for name, source in self.removed_by.items()})
+            except ClientError as error:
+                # It went with what it belonged to.
+                if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
+                    raise
 
     @classmethod
     def has_cfn_attr(cls, attr):
@@ -144,6 +151,40 @@ class PlanKey(Made):
 
 # moto's own has none, so that a Ref to it gives the object.
 Deployment.physical_resource_id = property(lambda deployment: deployment.id)
+
+
+def attached(create, remove):
+    """A role's own creation and removal, with the account's managed policies, which moto's leave out."""
+
+    def created(cls, resource_name, cloudformation_json, account_id, region_name, **more):
+        role = create(resource_name, cloudformation_json, account_id, region_name, **more)
+        for arn in cloudformation_json["Properties"].get("ManagedPolicyArns", []):
+            if f"::{account_id}:" in arn:
+                client("iam", region_name).attach_role_policy(RoleName=role.name, PolicyArn=arn)
+        return role
+
+    def removed(cls, resource_name, cloudformation_json, account_id, region_name):
+        iam = client("iam", region_name)
+        for policy in iam.list_attached_role_policies(RoleName=resource_name)["AttachedPolicies"]:
+            iam.detach_role_policy(RoleName=resource_name, PolicyArn=policy["PolicyArn"])
+        remove(resource_name, cloudformation_json, account_id, region_name)
+
+    return classmethod(created), classmethod(removed)
+
+
+
+
+def delete_policy(policy, _account, region):
+    """IAM keeps what is attached; CloudFormation tries again when it has deleted more."""
+    assert policy.attachment_count == 0, f"{policy.arn} is attached"
+    client("iam", region).delete_policy(PolicyArn=policy.arn)
+
+
+ManagedPolicy.delete = delete_policy
+RestAPI.delete = lambda api, _account, region: client("apigateway", region).delete_rest_api(restApiId=api.id)
+Role.create_from_cloudformation_json, Role.delete_from_cloudformation_json = attached(
+    Role.create_from_cloudformation_json, Role.delete_from_cloudformation_json
+)
 
 API, V2 = {"restApiId": "RestApiId"}, {"ApiId": "ApiId"}
 kind("AWS::ApiGateway::Account", "apigateway.update_account", base=Account)
@@ -213,7 +254,14 @@ kind(
 )
 kind("AWS::ApiGatewayV2::Route", "apigatewayv2.create_route", "RouteId", "delete_route", V2 | {"RouteId": "Ref"})
 kind("AWS::ApiGatewayV2::Stage", "apigatewayv2.create_stage", "StageName", "delete_stage", V2 | {"StageName": "Ref"})
-kind("AWS::CloudWatch::Alarm", "cloudwatch.put_metric_alarm", "", "delete_alarms", defaults=["AlarmName"])
+kind(
+    "AWS::CloudWatch::Alarm",
+    "cloudwatch.put_metric_alarm",
+    "",
+    "delete_alarms",
+    {"AlarmNames": "[Ref]"},
+    defaults=["AlarmName"],
+)
 kind(
     "AWS::DynamoDB::GlobalTable",
     "dynamodb.create_table",
