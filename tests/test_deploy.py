@@ -14,9 +14,17 @@ from target import ROOT, until
 pytestmark = pytest.mark.stack("it starts what it needs by itself")
 
 KINDS = {
-    "rest": {"API_GATEWAY_TYPE": "rest", "JOBS": "on", "FUNCTION_URL": "on", "MONITORING": "on"},
-    "websocket": {"API_GATEWAY_TYPE": "websocket", "API_GATEWAY_USE_IAM_AUTH": "true"},
+    "rest": {
+        "API_GATEWAY_TYPE": "rest",
+        "API_GATEWAY_USE_IAM_AUTH": "true",
+        "JOBS": "on",
+        "FUNCTION_URL": "on",
+        "MONITORING": "on",
+    },
+    "websocket": {"API_GATEWAY_TYPE": "websocket", "BEARER_KEYS": "true"},
 }
+# As the emulator reads a signature: who made it.
+SIGNED = "AWS4-HMAC-SHA256 Credential=AKIADEPLOYER/20261123/us-east-1/execute-api/aws4_request, SignedHeaders=host"
 
 
 class Deployed(Functions):
@@ -39,7 +47,8 @@ class Deployed(Functions):
         return own | tables | {"AWS_ENDPOINT_URL_BEDROCK_RUNTIME": self.standin.url}
 
     def command(self):
-        return [word for word in super().command() if word != "--bearer-keys"]
+        bearer = self.account.outputs()["AuthMode"] == "bearer"
+        return [word for word in super().command() if word != "--bearer-keys" or bearer]
 
 
 @pytest.fixture(params=KINDS)
@@ -49,6 +58,7 @@ def account(request):
     made.close()
 
 
+@pytest.mark.slow
 def test_a_user_goes_from_template_env_to_printed_urls_and_back_to_nothing_left(account):
     """One story, because each step needs the one before and takes its seconds."""
     first = deploy_for_the_first_time(account)
@@ -64,13 +74,21 @@ def test_a_user_goes_from_template_env_to_printed_urls_and_back_to_nothing_left(
 def deploy_for_the_first_time(account):
     out, _ = account.succeed("scripts/deploy --no-smoke --yes")
     outputs = account.outputs()
-    assert {account.image(one) for one in account.functions().values()} == {outputs["ImageDigest"]}
-    assert outputs["ImageDigest"] == account.settings["IMAGE_DIGEST"]
+    every_function_runs(account, outputs["ImageDigest"])
     lines = [line.strip() for line in out.splitlines()]
     assert any(outputs["ApiUrl"] in line and line.startswith(("curl -s ", "npx -y wscat@")) for line in lines), out
     assert f"${outputs['IdleCostUsd']} a month" in out and f"about ${outputs['CostPer1000Usd']}" in out
     the_printed_line_fetches_the_key(account, out)
     return outputs["ImageDigest"]
+
+
+def every_function_runs(account, digest):
+    """The bearer keys of a WebSocket API are read by the image of rest."""
+    settings = account.settings
+    assert settings["IMAGE_DIGEST"] == digest
+    other = settings["AUTHORIZER_IMAGE_DIGEST"] or digest
+    for name, function in account.functions().items():
+        assert account.image(function) == (other if name == "authorizer" else digest)
 
 
 def the_printed_line_fetches_the_key(account, out):
@@ -126,8 +144,8 @@ def the_printed_lines_get_an_answer(account, out):
 def a_job_goes_through_the_queue(deployed):
     (key,) = deployed.keys.values()
     http = Http(deployed, key)
-    job = http.post("/invokeModel", {"prompt": "a job"}).headers["location"]
-    done = lambda: http.get(job).json()["status"] == "completed"
+    job = http.post("/invokeModel", {"prompt": "a job"}, authorization=SIGNED).headers["location"]
+    done = lambda: http.get(job, authorization=SIGNED).json()["status"] == "completed"
     until(done, 30, 0.2, "the job's end")
 
 
@@ -138,15 +156,14 @@ def deploy_another_image(account, first):
     out, _ = account.succeed("scripts/deploy --no-smoke --yes")
     second = account.outputs()["ImageDigest"]
     assert second != first and second in out
-    assert {account.image(one) for one in account.functions().values()} == {second}
+    every_function_runs(account, second)
     return second
 
 
 def go_back(account, first, second):
     out, said = account.succeed("scripts/deploy --rollback --no-smoke --yes")
     assert f"going back from {second} to {first}" in said and first in out
-    assert {account.image(one) for one in account.functions().values()} == {first}
-    assert account.settings["IMAGE_DIGEST"] == first
+    every_function_runs(account, first)
     # Once more goes forward again.
     _, said = account.succeed("scripts/deploy --rollback --check")
     assert f"going back from {first} to {second}" in said
@@ -158,13 +175,16 @@ def remove_everything(account):
     assert code == 1 and "--yes" in said and "stays" in said and account.outputs() == outputs
     out, said = account.succeed("scripts/destroy --yes")
     left = account.left()
-    repository = account.settings["ECR_REST_REPOSITORY" if "https" in outputs["ApiUrl"] else "ECR_WEBSOCKET_REPOSITORY"]
+    settings = account.settings
+    repositories = [settings["ECR_REST_REPOSITORY"]]
+    if settings["API_GATEWAY_TYPE"] == "websocket":
+        repositories.append(settings["ECR_WEBSOCKET_REPOSITORY"])
     tables = [outputs["AnswersTable"], outputs["StateTable"]]
     assert left.keys() == {"tables", "repositories", "roles"}, left
-    assert set(left["tables"]) == set(tables) and left["repositories"] == [repository]
+    assert set(left["tables"]) == set(tables) and set(left["repositories"]) == set(repositories)
     (role,) = left["roles"]
     assert "ApiLogs" in role, "what API Gateway writes its logs with is the account's"
-    for name in [*tables, repository]:
+    for name in [*tables, *repositories]:
         assert name in said and name in out
     commands = [line for line in out.splitlines() if line.startswith("  aws ")]
     account.succeed("set -e\n" + "\n".join(commands))

@@ -54,7 +54,7 @@ check_stack() {
   running='' functions=''
   case $status in
     '') return 0 ;;
-    ROLLBACK_COMPLETE | ROLLBACK_FAILED | DELETE_FAILED)
+    ROLLBACK_COMPLETE | ROLLBACK_FAILED | DELETE_FAILED | REVIEW_IN_PROGRESS)
       fail "The stack $stack is in $status, which CloudFormation does not update. Remove it with scripts/destroy, and deploy again." ;;
     UPDATE_ROLLBACK_FAILED)
       fail "The stack $stack is in $status. Run aws cloudformation continue-update-rollback --stack-name $stack, and deploy again." ;;
