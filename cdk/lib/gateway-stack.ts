@@ -56,6 +56,7 @@ export class GatewayStack extends Stack {
   private rest(): void {
     const { auth, limits, origins, jobs: concurrency } = this.settings;
     const api = this.answering('Function', 'LLM Gateway: answers HTTP', 'api');
+    this.out('FunctionRoleArn', api.role.roleArn);
     const rest = new RestApi(this, 'Rest', {
       function: api,
       auth,
@@ -87,6 +88,7 @@ export class GatewayStack extends Stack {
   private webSocket(): void {
     const { auth, limits } = this.settings;
     const api = this.answering('Function', 'LLM Gateway: answers WebSocket messages');
+    this.out('FunctionRoleArn', api.role.roleArn);
     const socket = new WebSocketApi(this, 'WebSocket', {
       function: api,
       auth,
@@ -165,8 +167,6 @@ export class GatewayStack extends Stack {
     this.out('StateTable', this.store.state.tableName);
     this.out('ImageDigest', settings.functions.image.digest);
     this.out('AuthMode', authMode(settings.auth));
-    const [first] = this.functions.filter((each) => each.node.id === 'Function');
-    if (first) this.out('FunctionRoleArn', first.role.roleArn);
     if (this.retrieval) this.out('OpenSearchEndpoint', this.retrieval.endpoint);
     if (this.retrieval?.writers) this.out('DocumentsPolicyArn', this.retrieval.writers.managedPolicyArn);
     this.out('IdleCostUsd', idleCost(this).toFixed(2));

@@ -5,9 +5,9 @@ import * as apigateway from 'aws-cdk-lib/aws-apigateway';
 import * as iam from 'aws-cdk-lib/aws-iam';
 import { Construct } from 'constructs';
 import type { ApiLogs } from './api-logs.ts';
-import type { Keys } from './keys.ts';
 import { type GatewayFunction, LONGEST } from './gateway-function.ts';
 import { addGatewayResponses } from './gateway-responses.ts';
+import type { Keys } from './keys.ts';
 import type { Auth, Limits } from './settings.ts';
 
 export interface RestApiProps {
@@ -92,7 +92,7 @@ export class RestApi extends Construct {
     const integration = new apigateway.LambdaIntegration(props.function.function, {
       responseTransferMode: apigateway.ResponseTransferMode.STREAM,
       timeout: LONGEST,
-      // One permission for the stage instead of two for each method.
+      // Nobody but the stage calls: no permission for the console's tests.
       allowTestInvoke: false,
     });
     const model = this.api.addModel('Object', {
