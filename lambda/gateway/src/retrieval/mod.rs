@@ -5,6 +5,7 @@ pub mod bm25;
 #[cfg(feature = "embedded")]
 pub mod documents;
 pub mod framing;
+pub mod fusion;
 #[cfg(feature = "embedded")]
 mod ranking;
 #[cfg(feature = "embedded")]
