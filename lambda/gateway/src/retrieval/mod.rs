@@ -7,6 +7,8 @@ pub mod documents;
 pub mod framing;
 pub mod fusion;
 #[cfg(feature = "embedded")]
+mod nearest;
+#[cfg(feature = "embedded")]
 mod ranking;
 #[cfg(feature = "embedded")]
 pub mod split;
