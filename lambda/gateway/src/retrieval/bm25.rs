@@ -195,7 +195,7 @@ impl Index {
     }
 
     fn best(&self, query: &str, k: usize) -> Vec<Passage> {
-        let found = self.ranking.best(query, k).into_iter();
+        let found = self.ranking.best(query, k, |_| true).into_iter();
         found.filter_map(|(text, score)| self.passage(text, score)).collect()
     }
 

@@ -5,6 +5,9 @@ pub mod bm25;
 #[cfg(feature = "embedded")]
 pub mod documents;
 pub mod framing;
+pub mod fusion;
+#[cfg(feature = "embedded")]
+mod nearest;
 #[cfg(feature = "embedded")]
 mod ranking;
 #[cfg(feature = "embedded")]
