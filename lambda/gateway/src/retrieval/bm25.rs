@@ -13,9 +13,9 @@
 //! A prompt may be long and is the query by default, so the last column matters: `bm25` walks every
 //! matching text's words for every word asked. `tantivy` pays off where an index outgrows memory.
 
-use super::{Query, Retrieval};
 use super::documents::{self, Document, Known, Stamp};
 use super::ranking::Ranking;
+use super::{Query, Retrieval};
 use crate::chat::Passage;
 use crate::digest::hex;
 use crate::error::Error;

@@ -58,7 +58,8 @@ pub enum Mode {
 }
 
 /// Turns texts into vectors, one each and in their order. The engine makes it, over a model.
-pub type Embed = Arc<dyn Fn(Vec<String>, Purpose) -> BoxFuture<'static, Result<Vectors, Error>> + Send + Sync>;
+pub type Embed =
+    Arc<dyn Fn(Vec<String>, Purpose) -> BoxFuture<'static, Result<Vectors, Error>> + Send + Sync>;
 
 /// What a vector is for: some models make another one of a question than of a passage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
