@@ -42,13 +42,7 @@ impl Gateway {
         let scope = (!self.settings.cache_shared).then_some(request.caller.0.as_str());
         let snapshot = snapshot?;
         let model = format!("{}/{}", self.rooms.stands_in.unwrap_or_default(), plan.choice.invoke_id);
-        Some(cache_key::learned(&Asked {
-            request,
-            scope,
-            model: &model,
-            sampling: &plan.sampling,
-            snapshot,
-        }))
+        Some(cache_key::learned(&Asked { request, scope, model: &model, sampling: &plan.sampling, snapshot }))
     }
 
     pub(crate) async fn asked_before(

@@ -240,16 +240,16 @@ impl Wrong {
             self.0.push(sentence.to_owned());
         }
         if username.as_ref().is_some_and(|name| name.contains(':')) {
-            self.0.push("OPENSEARCH_USERNAME must not hold a colon: basic authentication ends it there.".to_owned());
+            self.0.push(
+                "OPENSEARCH_USERNAME must not hold a colon: basic authentication ends it there.".to_owned(),
+            );
         }
-        Auth::Basic {
-            username: username.unwrap_or_default(),
-            password: Secret(password.unwrap_or_default()),
-        }
+        Auth::Basic { username: username.unwrap_or_default(), password: Secret(password.unwrap_or_default()) }
     }
 
     fn index(&mut self, name: String) -> String {
-        let odd = |c: char| c.is_uppercase() || c.is_whitespace() || c.is_control() || "\\/*?\"<>|,#:%".contains(c);
+        let odd =
+            |c: char| c.is_uppercase() || c.is_whitespace() || c.is_control() || "\\/*?\"<>|,#:%".contains(c);
         let wrong = name.starts_with(['_', '-', '+', '.']) || name.contains(odd) || name.len() > 255;
         if wrong {
             self.0.push(format!(
@@ -303,7 +303,10 @@ mod tests {
         let found = opensearch(&[("OPENSEARCH_DOMAIN_ENDPOINT", AWS)]);
         assert_eq!((found.endpoint.as_str(), found.index.as_str()), (AWS, "llm-gateway"));
         assert_eq!(found.auth, Auth::Iam(Service::Domain));
-        assert_eq!([&found.fields.text, &found.fields.vector, &found.fields.metadata], ["text", "vector_field", "metadata"]);
+        assert_eq!(
+            [&found.fields.text, &found.fields.vector, &found.fields.metadata],
+            ["text", "vector_field", "metadata"]
+        );
         for (endpoint, auth) in [
             ("abc.us-east-1.aoss.amazonaws.com/", Auth::Iam(Service::Serverless)),
             ("search-docs.us-east-1.es.amazonaws.com", Auth::Iam(Service::Domain)),
@@ -333,16 +336,23 @@ mod tests {
             ("OPENSEARCH_USERNAME", "reader"),
             ("OPENSEARCH_PASSWORD", "hunter2"),
         ]);
-        assert!(matches!(&found.auth, Auth::Basic { username, password } if username == "reader" && password.0 == "hunter2"));
+        assert!(
+            matches!(&found.auth, Auth::Basic { username, password } if username == "reader" && password.0 == "hunter2")
+        );
         assert!(!format!("{found:?}").contains("hunter2"));
-        let wrong = read(&[("OPENSEARCH_DOMAIN_ENDPOINT", "https://reader:hunter2@docs.example.com")]).unwrap_err();
+        let wrong =
+            read(&[("OPENSEARCH_DOMAIN_ENDPOINT", "https://reader:hunter2@docs.example.com")]).unwrap_err();
         assert!(wrong[0].contains("OPENSEARCH_PASSWORD") && !wrong[0].contains("hunter2"));
     }
 
     #[test]
     fn a_filter_is_pairs_and_one_fields_values_are_alternatives() {
         let filter = read(&[("RETRIEVAL_FILTER", "lang=en, team=a,team=b=c,")]).unwrap().filter;
-        let conditions: Vec<(&str, Vec<&str>)> = filter.0.iter().map(|one| (one.field.as_str(), one.any_of.iter().map(String::as_str).collect())).collect();
+        let conditions: Vec<(&str, Vec<&str>)> = filter
+            .0
+            .iter()
+            .map(|one| (one.field.as_str(), one.any_of.iter().map(String::as_str).collect()))
+            .collect();
         assert_eq!(conditions, [("lang", vec!["en"]), ("team", vec!["a", "b=c"])]);
     }
 
@@ -372,7 +382,10 @@ mod tests {
             ("RETRIEVAL_TIMEOUT_MS", "never"),
         ] {
             let wrong = read(&[("OPENSEARCH_DOMAIN_ENDPOINT", AWS), (name, value)]).unwrap_err();
-            assert!(wrong.len() == 1 && wrong[0].contains(name) && wrong[0].ends_with('.'), "{name}: {wrong:?}");
+            assert!(
+                wrong.len() == 1 && wrong[0].contains(name) && wrong[0].ends_with('.'),
+                "{name}: {wrong:?}"
+            );
         }
     }
 }

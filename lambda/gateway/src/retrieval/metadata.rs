@@ -54,40 +54,42 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn filter(conditions: &[(&str, &[&str])]) -> Filter {
-        let condition = |(field, any_of): &(&str, &[&str])| Condition {
-            field: (*field).into(),
-            any_of: any_of.iter().map(|value| (*value).to_owned()).collect(),
+    /// `lang=de|en&tags=b`, and nothing for no conditions.
+    fn filter(text: &str) -> Filter {
+        let pairs = text.split('&').filter_map(|pair| pair.split_once('='));
+        let condition = |(field, values): (&str, &str)| {
+            let any_of = values.split('|').filter(|value| !value.is_empty()).map(str::to_owned).collect();
+            Condition { field: field.to_owned(), any_of }
         };
-        Filter(conditions.iter().map(condition).collect())
+        Filter(pairs.map(condition).collect())
     }
 
     #[test]
     fn all_conditions_must_hold_and_of_each_one_value() {
         let metadata = json!({"lang": "en", "tags": ["a", "b"], "year": 2026, "draft": false, "none": null,
             "team": {"name": "search", "of": [{"site": "x"}, {"site": "y"}]}, "a.b": "dotted"});
-        let holds = |conditions: &[(&str, &[&str])]| fulfils(metadata.as_object().unwrap(), &filter(conditions));
-        for conditions in [
-            &[][..],
-            &[("lang", &["de", "en"])],
-            &[("lang", &["en"]), ("tags", &["b"])],
-            &[("year", &["2026"]), ("draft", &["false"])],
-            &[("team.name", &["search"])],
-            &[("team.of.site", &["y"])],
-            &[("a.b", &["dotted"])],
+        let holds = |text: &str| fulfils(metadata.as_object().unwrap(), &filter(text));
+        for text in [
+            "",
+            "lang=de|en",
+            "lang=en&tags=b",
+            "year=2026&draft=false",
+            "team.name=search",
+            "team.of.site=y",
+            "a.b=dotted",
         ] {
-            assert!(holds(conditions), "{conditions:?}");
+            assert!(holds(text), "{text}");
         }
-        for conditions in [
-            &[("lang", &["EN"][..])][..],
-            &[("lang", &[])],
-            &[("lang", &["en"]), ("tags", &["c"])],
-            &[("none", &["null"])],
-            &[("team", &["search"])],
-            &[("absent", &["x"])],
-            &[("team.absent.site", &["y"])],
+        for text in [
+            "lang=EN",
+            "lang=",
+            "lang=en&tags=c",
+            "none=null",
+            "team=search",
+            "absent=x",
+            "team.absent.site=y",
         ] {
-            assert!(!holds(conditions), "{conditions:?}");
+            assert!(!holds(text), "{text}");
         }
     }
 
@@ -98,10 +100,18 @@ mod tests {
             let found = (source.title.as_str(), source.location.as_str(), source.span);
             assert_eq!(found, (title, location, span), "{metadata}");
         };
-        check(json!({"source": "docs/a.md", "title": "A › B", "first_line": 3, "last_line": 9}), "A › B", "docs/a.md",
-            Some((3, 9)));
-        check(json!({"source": "s3://bucket/report.pdf", "page": 7}), "report.pdf", "s3://bucket/report.pdf",
-            Some((7, 7)));
+        check(
+            json!({"source": "docs/a.md", "title": "A › B", "first_line": 3, "last_line": 9}),
+            "A › B",
+            "docs/a.md",
+            Some((3, 9)),
+        );
+        check(
+            json!({"source": "s3://bucket/report.pdf", "page": 7}),
+            "report.pdf",
+            "s3://bucket/report.pdf",
+            Some((7, 7)),
+        );
         check(json!({"url": "https://x.org/handbook/"}), "handbook", "https://x.org/handbook/", None);
         check(json!({"file_path": "a.txt", "source": "", "title": 4}), "a.txt", "a.txt", None);
         check(json!({}), "", "", None);

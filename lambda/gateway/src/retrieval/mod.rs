@@ -1,13 +1,20 @@
 //! The room of retrieval: passages of the team's documents that belong to a question.
 
 #[cfg(feature = "embedded")]
-pub mod bm25;
+pub mod collection;
 #[cfg(feature = "embedded")]
 pub mod documents;
 pub mod framing;
 pub mod fusion;
 #[cfg(feature = "embedded")]
+pub mod local;
+pub mod metadata;
+#[cfg(feature = "embedded")]
 mod nearest;
+#[cfg(feature = "embedded")]
+mod origin;
+#[cfg(feature = "embedded")]
+pub mod passages;
 #[cfg(feature = "embedded")]
 mod ranking;
 #[cfg(feature = "embedded")]
@@ -58,7 +65,8 @@ pub enum Mode {
 }
 
 /// Turns texts into vectors, one each and in their order. The engine makes it, over a model.
-pub type Embed = Arc<dyn Fn(Vec<String>, Purpose) -> BoxFuture<'static, Result<Vectors, Error>> + Send + Sync>;
+pub type Embed =
+    Arc<dyn Fn(Vec<String>, Purpose) -> BoxFuture<'static, Result<Vectors, Error>> + Send + Sync>;
 
 /// What a vector is for: some models make another one of a question than of a passage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

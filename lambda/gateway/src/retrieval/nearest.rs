@@ -101,7 +101,9 @@ mod tests {
     #[test]
     fn another_length_is_refused_and_finds_nothing() {
         let mut nearest = of(&[&[1.0, 0.0]]);
-        assert!(!nearest.add(&[1.0]) && !nearest.add(&[1.0, f32::NAN]) && !nearest.add(&[f32::MAX, f32::MAX]));
+        assert!(
+            !nearest.add(&[1.0]) && !nearest.add(&[1.0, f32::NAN]) && !nearest.add(&[f32::MAX, f32::MAX])
+        );
         assert_eq!(nearest.numbers(), 2);
         assert!(cosines(&nearest, &[1.0]).is_empty() && cosines(&nearest, &[1.0; 3]).is_empty());
         assert!(!Nearest::new(0).add(&[]) && cosines(&Nearest::new(0), &[]).is_empty());

@@ -1,4 +1,17 @@
 //! BM25 over a fixed set of texts: which of them speak of a question's words, and how much.
+//!
+//! Why our own: measured with 5,000 passages of 1,200 characters (6 MB of
+//! source code and Markdown, x86_64, dev profile with `opt-level = "s"`, stripped), each against an
+//! empty program that holds the text:
+//!
+//! | | crates | binary | memory | a question of 14 words | a query of 24 KB |
+//! |---|---|---|---|---|---|
+//! | `tantivy` 0.27, of its features only `stemmer` | 121 | +5.6 MB | +40 MB | 0.14 ms | |
+//! | `bm25` 2.3 with `default_tokenizer` | 53 | +1.8 MB | +12 MB | 0.42 ms | 614 ms |
+//! | this, with `rust-stemmers` | 8 | +0.15 MB | +7 MB | 0.05 ms | 2 ms |
+//!
+//! A prompt may be long and is the query by default, so the last column matters: `bm25` walks every
+//! matching text's words for every word asked. `tantivy` pays off where an index outgrows memory.
 
 use crate::words;
 use std::collections::HashMap;
