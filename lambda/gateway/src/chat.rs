@@ -5,11 +5,13 @@
 
 mod event;
 mod request;
+mod vectors;
 
 pub use event::{CacheOutcome, Delta, Event, Passage, Source, Started, StopReason, Terminal, Usage};
 pub use request::{
     Block, CachePolicy, LONGEST_REPLY, Message, Request, Role, SILENT_LIMIT, Sampling, Tool, ToolChoice,
 };
+pub use vectors::{Purpose, Vectors};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
