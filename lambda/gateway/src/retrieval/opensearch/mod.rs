@@ -6,10 +6,13 @@
 
 mod auth;
 mod bodies;
+pub mod bulk;
 mod check;
 pub mod client;
 mod fields;
 mod hits;
+pub mod load;
+pub mod mapping;
 pub mod reply;
 mod search;
 mod snapshot;
