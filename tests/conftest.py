@@ -19,6 +19,7 @@ import contextlib
 import pytest
 from clients import Http
 
+import opensearch
 import target as targets
 
 
@@ -46,6 +47,11 @@ def own():
     """Starts gateways of this test's own, with options; they end with the test."""
     with contextlib.ExitStack() as stack:
         yield lambda **options: stack.enter_context(targets.running(**options))
+
+
+def pytest_configure():
+    """The workers of this run, which inherit the environment, share one OpenSearch."""
+    opensearch.share()
 
 
 def pytest_collection_modifyitems(config, items):
