@@ -4,7 +4,9 @@
 
     cargo build --workspace
     python3 -m venv target/test-venv
-    target/test-venv/bin/pip install -r tests/requirements.txt
+    target/test-venv/bin/pip install -r tests/requirements.txt -r tests/requirements-langchain.txt
+    scripts/fetch-elasticmq target/elasticmq
+    scripts/fetch-opensearch target/opensearch
     npm ci --prefix tests
     target/test-venv/bin/pytest -n 4 tests
 
