@@ -1,19 +1,26 @@
 //! The room of retrieval: passages of the team's documents that belong to a question.
 
 #[cfg(feature = "embedded")]
-pub mod bm25;
+pub mod collection;
 #[cfg(feature = "embedded")]
 pub mod documents;
 pub mod framing;
 pub mod fusion;
 #[cfg(feature = "embedded")]
+pub mod local;
+pub mod metadata;
+#[cfg(feature = "embedded")]
 mod nearest;
+#[cfg(feature = "embedded")]
+mod origin;
+#[cfg(feature = "embedded")]
+pub mod passages;
 #[cfg(feature = "embedded")]
 mod ranking;
 #[cfg(feature = "embedded")]
 pub mod split;
 
-pub use crate::chat::{Condition, Filter};
+pub use crate::chat::{Condition, Filter, Purpose, Vectors};
 
 use crate::chat::Passage;
 use crate::error::Error;
@@ -60,21 +67,3 @@ pub enum Mode {
 /// Turns texts into vectors, one each and in their order. The engine makes it, over a model.
 pub type Embed =
     Arc<dyn Fn(Vec<String>, Purpose) -> BoxFuture<'static, Result<Vectors, Error>> + Send + Sync>;
-
-/// What a vector is for: some models make another one of a question than of a passage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// To search with.
-    Query,
-    /// To be found.
-    Document,
-}
-
-/// Texts as vectors.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Vectors {
-    /// In the order of the texts.
-    pub vectors: Vec<Vec<f32>>,
-    /// Tokens of the texts.
-    pub input_tokens: u64,
-}
