@@ -77,8 +77,11 @@ async fn call(state: &State, head: &Parts, body: &Bytes, model: &str) -> Result<
         lock(&state.log.requests).push(record);
     }
     let base = scripted.unwrap_or_else(|| prepared.knobs.clone());
-    let question = reply::question(&body);
-    let (knobs, counted_under) = match base.directed(question) {
+    let embedded = reply::embedded(&body);
+    let question = embedded.unwrap_or_else(|| reply::question(&body));
+    let directed =
+        if embedded.is_some() { Knobs::directed_to_embed(question) } else { base.directed(question) };
+    let (knobs, counted_under) = match directed {
         None => (base, ""),
         Some(Ok(knobs)) => (knobs, question),
         Some(Err(error)) => {

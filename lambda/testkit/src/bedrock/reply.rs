@@ -66,6 +66,14 @@ pub(super) fn embedding(body: &Value) -> Option<Value> {
     Some(json!({ "id": "standin", "response_type": kind, "texts": texts, "embeddings": embeddings }))
 }
 
+/// The text of an embedding request that carries a directive, else its first one.
+pub(super) fn embedded(body: &Value) -> Option<&str> {
+    let many = body["texts"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut texts = body["inputText"].as_str().into_iter().chain(many.iter().filter_map(Value::as_str));
+    let first = texts.next()?;
+    Some(std::iter::once(first).chain(texts).find(|text| text.contains(DIRECTIVE)).unwrap_or(first))
+}
+
 /// The question of a Converse request: in its last user message the text that carries a
 /// directive, since a gateway may add texts of its own, else the last one.
 pub(super) fn question(body: &Value) -> &str {
