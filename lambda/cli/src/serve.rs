@@ -88,7 +88,7 @@ pub async fn serve(options: Box<ServeOptions>) -> Result<(), String> {
 
 /// Settings of a deployed stack that this command has no part for must not be passed over in silence.
 fn refuse_aws_parts(settings: &Settings) -> Result<(), String> {
-    match &settings.opensearch {
+    match &settings.retrieval.opensearch {
         Some(_) => {
             Err("OPENSEARCH_DOMAIN_ENDPOINT is not offered yet; this command searches --documents. Unset it."
                 .to_owned())

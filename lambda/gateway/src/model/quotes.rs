@@ -152,7 +152,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn passage(title: &str, text: &str) -> Passage {
-        let source = Source { title: title.into(), location: "a.md".into(), score: 1.0, span: (1, 1) };
+        let source = Source { title: title.into(), location: "a.md".into(), score: 1.0, span: Some((1, 1)) };
         Passage { text: text.into(), source }
     }
 

@@ -13,9 +13,9 @@
 //! A prompt may be long and is the query by default, so the last column matters: `bm25` walks every
 //! matching text's words for every word asked. `tantivy` pays off where an index outgrows memory.
 
-use super::Retrieval;
 use super::documents::{self, Document, Known, Stamp};
 use super::ranking::Ranking;
+use super::{Query, Retrieval};
 use crate::chat::Passage;
 use crate::digest::hex;
 use crate::error::Error;
@@ -156,20 +156,25 @@ impl Directory {
 }
 
 impl Retrieval for LocalIndex {
-    fn search<'a>(&'a self, query: &'a str, k: usize) -> BoxFuture<'a, Result<Vec<Passage>, Error>> {
+    fn search<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Result<Vec<Passage>, Error>> {
         async move {
-            let index = self.index();
-            if query.len() <= INLINE_QUERY {
-                return Ok(index.best(query, k));
+            if !query.filter.is_empty() {
+                // These passages have no metadata that could fulfil a condition.
+                return Ok(Vec::new());
             }
-            let query = query.to_owned();
-            tokio::task::spawn_blocking(move || index.best(&query, k)).await.map_err(Error::internal)
+            let index = self.index();
+            if query.text.len() <= INLINE_QUERY {
+                return Ok(index.best(&query.text, query.k));
+            }
+            let (text, k) = (query.text.clone(), query.k);
+            tokio::task::spawn_blocking(move || index.best(&text, k)).await.map_err(Error::internal)
         }
         .boxed()
     }
 
-    fn snapshot(&self) -> String {
-        self.index().snapshot.clone()
+    fn snapshot(&self) -> BoxFuture<'_, Option<String>> {
+        let snapshot = self.index().snapshot.clone();
+        async { Some(snapshot) }.boxed()
     }
 }
 
@@ -190,7 +195,7 @@ impl Index {
     }
 
     fn best(&self, query: &str, k: usize) -> Vec<Passage> {
-        let found = self.ranking.best(query, k).into_iter();
+        let found = self.ranking.best(query, k, |_| true).into_iter();
         found.filter_map(|(text, score)| self.passage(text, score)).collect()
     }
 
@@ -220,8 +225,13 @@ mod tests {
 
     const README: &str = "# Gateway\n\n## Doors\nThe REST door streams its answer.\n\n## Errors\nThrottled requests carry Retry-After.\n";
 
+    async fn search(index: &LocalIndex, text: &str, k: usize) -> Vec<Passage> {
+        let query = Query { text: text.to_owned(), k, ..Query::default() };
+        index.search(&query).await.unwrap()
+    }
+
     async fn titles(index: &LocalIndex, query: &str) -> Vec<String> {
-        let passages = index.search(query, 4).await.unwrap();
+        let passages = search(index, query, 4).await;
         passages.into_iter().map(|passage| passage.source.title).collect()
     }
 
@@ -234,8 +244,8 @@ mod tests {
         assert!(titles(&index, "zebra").await.is_empty());
         let long = "zebra ".repeat(INLINE_QUERY) + "throttled";
         assert_eq!(titles(&index, &long).await, ["README.md › Errors"]);
-        let passage = &index.search("throttled", 1).await.unwrap()[0];
-        assert_eq!((passage.source.location.as_str(), passage.source.span), ("README.md", (6, 7)));
+        let passage = &search(&index, "throttled", 1).await[0];
+        assert_eq!((passage.source.location.as_str(), passage.source.span), ("README.md", Some((6, 7))));
         assert!(passage.source.score > 0.0);
         assert_eq!(index.size(), (1, 2));
     }
@@ -245,15 +255,15 @@ mod tests {
         let directory = TempDirectory::new();
         directory.write("a.md", "about zebras");
         let index = LocalIndex::from_dir(directory.path().to_owned()).unwrap();
-        let before = index.snapshot();
+        let before = index.snapshot().await;
         assert!(!index.refresh(), "nothing changed");
         directory.write("b/c.md", "about giraffes");
         assert!(index.refresh());
         assert_eq!(titles(&index, "giraffe").await, ["b/c.md"]);
-        assert_ne!(index.snapshot(), before);
+        assert_ne!(index.snapshot().await, before);
         std::fs::remove_dir_all(directory.path().join("b")).unwrap();
         assert!(index.refresh());
-        assert_eq!(index.snapshot(), before, "the same contents have the same name");
+        assert_eq!(index.snapshot().await, before, "the same contents have the same name");
     }
 
     #[tokio::test]

@@ -47,10 +47,10 @@ impl Ranking {
         Ranking { texts: lengths.len(), terms }
     }
 
-    /// The `k` texts that fit the question best, with their scores, best first, the earlier one
-    /// first among equals. A text that has none of the question's content words is never among
-    /// them, so a question without any finds nothing.
-    pub fn best(&self, question: &str, k: usize) -> Vec<(usize, f32)> {
+    /// The `k` texts among those that are `meant` which fit the question best, with their scores, best
+    /// first, the earlier one first among equals. A text that has none of the question's content words
+    /// is never among them, so a question without any finds nothing.
+    pub fn best(&self, question: &str, k: usize, meant: impl Fn(usize) -> bool) -> Vec<(usize, f32)> {
         if self.texts == 0 {
             return Vec::new();
         }
@@ -67,7 +67,7 @@ impl Ranking {
             }
         }
         let mut found: Vec<(usize, f32)> =
-            scores.into_iter().enumerate().filter(|(_, score)| *score > 0.0).collect();
+            scores.into_iter().enumerate().filter(|(text, score)| *score > 0.0 && meant(*text)).collect();
         found.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         found.truncate(k);
         found
@@ -80,11 +80,11 @@ impl Ranking {
     }
 }
 
-/// From a count to BM25's weight of the word in its text.
+/// From a count to BM25's weight of the word in its text, as Lucene scales it.
 fn saturate(posting: Posting, lengths: &[f32], average: f32) -> Posting {
     let length = lengths.get(posting.text as usize).copied().unwrap_or(average);
     let count = posting.weight;
-    let weight = count * (K1 + 1.0) / (count + K1 * (1.0 - B + B * length / average));
+    let weight = count / (count + K1 * (1.0 - B + B * length / average));
     Posting { weight, ..posting }
 }
 
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     fn order(texts: &[&str], question: &str) -> Vec<usize> {
-        Ranking::new(texts).best(question, 10).into_iter().map(|(text, _)| text).collect()
+        Ranking::new(texts).best(question, 10, |_| true).into_iter().map(|(text, _)| text).collect()
     }
 
     #[test]
@@ -119,8 +119,15 @@ mod tests {
     #[test]
     fn equals_keep_their_order_and_no_more_than_k_come() {
         let ranking = Ranking::new(["same text", "same text", "same text"]);
-        let found = ranking.best("same text", 2);
+        let found = ranking.best("same text", 2, |_| true);
         assert_eq!(found.iter().map(|(text, _)| *text).collect::<Vec<_>>(), [0, 1]);
-        assert!(ranking.best("same", 0).is_empty());
+        assert!(ranking.best("same", 0, |_| true).is_empty());
+    }
+
+    #[test]
+    fn what_is_not_meant_takes_no_place() {
+        let ranking = Ranking::new(["same text", "same text", "same text"]);
+        let found = ranking.best("same text", 1, |text| text == 2);
+        assert_eq!(found.iter().map(|(text, _)| *text).collect::<Vec<_>>(), [2]);
     }
 }

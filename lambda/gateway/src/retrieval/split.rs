@@ -220,7 +220,7 @@ impl Cutter<'_> {
         let Some(first) = lines.iter().position(|line| !is_blank(line)) else { return };
         let last = lines.iter().rposition(|line| !is_blank(line)).unwrap_or(first);
         let text = lines[first..=last].concat();
-        let span = ((start + first + 1) as u64, (start + last + 1) as u64);
+        let span = Some(((start + first + 1) as u64, (start + last + 1) as u64));
         let source = Source { title: self.title(), location: self.name.to_owned(), score: 0.0, span };
         for piece in pieces(text.trim_end()) {
             self.passages.push(Passage { text: piece.to_owned(), source: source.clone() });
@@ -259,7 +259,7 @@ mod tests {
 
     fn titles(text: &str) -> Vec<(String, (u64, u64))> {
         let passages = split("a.md", text, Format::Markdown);
-        passages.into_iter().map(|passage| (passage.source.title, passage.source.span)).collect()
+        passages.into_iter().map(|passage| (passage.source.title, passage.source.span.unwrap())).collect()
     }
 
     fn check(text: &str, expected: &[(&str, (u64, u64))]) {
@@ -361,7 +361,7 @@ mod tests {
             let lines: Vec<&str> = text.split('\n').collect();
             let mut before = 0;
             for passage in split("a.md", &text, Format::Markdown) {
-                let (first, last) = passage.source.span;
+                let (first, last) = passage.source.span.unwrap();
                 prop_assert!(first >= before && last >= first && last <= lines.len() as u64);
                 prop_assert!(passage.text.chars().count() <= LIMIT + SIZE);
                 let spanned = lines[first as usize - 1..last as usize].join("\n");

@@ -44,7 +44,7 @@ impl Lambda {
     pub async fn open(vars: Vec<(String, String)>) -> Result<Lambda, String> {
         let settings = Settings::from_vars(vars).map_err(|wrong| wrong.join("\n"))?;
         let config = aws::settings(aws::http_client(settings.ca_bundle.as_deref())?).load().await;
-        if settings.opensearch.is_some() {
+        if settings.retrieval.opensearch.is_some() {
             return Err(
                 "OPENSEARCH_DOMAIN_ENDPOINT is set, and the functions do not search it yet. Unset it."
                     .to_owned(),
