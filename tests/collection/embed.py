@@ -84,7 +84,8 @@ def gelu(x):
 
 def texts():
     lines = lambda name: (json.loads(line) for line in (HERE / name).read_text().splitlines())
-    yield from (passage["text"] for passage in lines("passages.jsonl"))
+    # As the gateway embeds a passage: a heading says once what the text under it is about.
+    yield from (f"{p['metadata']['title']}\n{p['text']}" for p in lines("passages.jsonl"))
     yield from (question["question"] for question in lines("questions.jsonl"))
 
 
