@@ -15,7 +15,7 @@ use gateway::model::embedding::HashedEmbedding;
 use gateway::model::extractive::Extractive;
 use gateway::model::scripted::Scripted;
 use gateway::model::{Embedder, Model};
-use gateway::retrieval::bm25::LocalIndex;
+use gateway::retrieval::local::LocalIndex;
 use gateway::store::Store;
 use gateway::telemetry;
 use std::net::SocketAddr;

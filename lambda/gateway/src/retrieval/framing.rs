@@ -60,7 +60,7 @@ fn entry(number: usize, passage: &Passage) -> String {
     format!("[{number}] {title}\n{}\n\n", neutral(passage.text.trim()))
 }
 
-fn folded(text: &str) -> String {
+pub(super) fn folded(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 

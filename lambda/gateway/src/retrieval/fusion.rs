@@ -5,7 +5,9 @@
 //! candidates are stretched over 0 to 1, then the weighted mean is taken, in which a half that did not
 //! find a passage counts 0.
 
-use std::collections::HashMap;
+use super::framing::folded;
+use crate::chat::Passage;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
 /// The weights of the two halves, text and vector. They add up to 1, which the server asks of them.
@@ -48,6 +50,12 @@ pub fn fuse<K: Eq + Hash + Clone>(halves: &[Half<K>]) -> Vec<(K, f32)> {
     }
     fused.sort_by(|a, b| b.1.total_cmp(&a.1));
     fused
+}
+
+/// The first `k` passages of different texts: a document that was loaded twice takes one place.
+pub fn distinct(passages: impl IntoIterator<Item = Passage>, k: usize) -> Vec<Passage> {
+    let mut seen = HashSet::new();
+    passages.into_iter().filter(|passage| seen.insert(folded(&passage.text))).take(k).collect()
 }
 
 /// The candidates of a half, each once, the best at 1 and the worst at [`FOUND`].

@@ -1,13 +1,20 @@
 //! The room of retrieval: passages of the team's documents that belong to a question.
 
 #[cfg(feature = "embedded")]
-pub mod bm25;
+pub mod collection;
 #[cfg(feature = "embedded")]
 pub mod documents;
 pub mod framing;
 pub mod fusion;
 #[cfg(feature = "embedded")]
+pub mod local;
+pub mod metadata;
+#[cfg(feature = "embedded")]
 mod nearest;
+#[cfg(feature = "embedded")]
+mod origin;
+#[cfg(feature = "embedded")]
+pub mod passages;
 #[cfg(feature = "embedded")]
 mod ranking;
 #[cfg(feature = "embedded")]
