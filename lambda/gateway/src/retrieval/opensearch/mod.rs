@@ -23,10 +23,12 @@ use super::{Embed, Filter, Mode, Query, Retrieval};
 use crate::chat::Passage;
 use crate::config::retrieval::{self as settings, Auth, FieldNames, Service};
 use crate::error::Error;
+use aws_config::SdkConfig;
+use aws_smithy_runtime_api::client::http::SharedHttpConnector;
 use client::{Call, Client};
 use fields::{Clauses, Mappings};
 use futures_util::future::{BoxFuture, FutureExt, try_join_all};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value};
 use snapshot::{Indexes, MOST_SHARDS, State};
 use std::sync::Once;
@@ -34,6 +36,10 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
+
+/// What is escaped in an index's name. Not `llm-gateway`'s hyphen: what needs no escape may lose it on the
+/// way, and then the signature is wrong.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// How long the state of the index counts as known: so old an answer may be.
 const FRESH: Duration = Duration::from_secs(1);
@@ -79,21 +85,25 @@ pub struct OpenSearch {
 }
 
 impl OpenSearch {
-    /// The index of these settings.
-    pub fn new(
-        client: Client,
-        retrieval: &settings::Retrieval,
-        opensearch: &settings::OpenSearch,
+    /// The index of these settings, where they name one. `config` has the credentials to sign with.
+    ///
+    /// # Errors
+    /// A sentence where there is nothing to sign with.
+    pub fn open(
+        connector: SharedHttpConnector,
+        config: Option<&SdkConfig>,
+        settings: &settings::Retrieval,
         embedding: Embedding,
-    ) -> OpenSearch {
-        OpenSearch {
-            client,
-            index: utf8_percent_encode(&opensearch.index, NON_ALPHANUMERIC).to_string(),
+    ) -> Result<Option<OpenSearch>, String> {
+        let Some(opensearch) = &settings.opensearch else { return Ok(None) };
+        Ok(Some(OpenSearch {
+            client: Client::new(connector, opensearch, config)?,
+            index: utf8_percent_encode(&opensearch.index, ESCAPED).to_string(),
             named: opensearch.index.clone(),
             fields: opensearch.fields.clone(),
-            mode: retrieval.mode,
-            min_score: retrieval.min_score,
-            limit: retrieval.timeout,
+            mode: settings.mode,
+            min_score: settings.min_score,
+            limit: settings.timeout,
             embedding,
             serverless: opensearch.auth == Auth::Iam(Service::Serverless),
             merging: AtomicU8::default(),
@@ -102,7 +112,7 @@ impl OpenSearch {
             state: Mutex::default(),
             mappings: Mutex::default(),
             said: Once::new(),
-        }
+        }))
     }
 
     fn preference(&self) -> &str {
