@@ -48,7 +48,8 @@ class Collection:
     def __init__(self, standin, documents, metadata=None, server=None, index=None):
         self.server, self.embeddings = server or opensearch(), Embeddings(standin)
         self.index = index or self.server.create(len(self.embeddings.embed_query("any")))
-        self.put(documents, metadata)
+        if documents:
+            self.put(documents, metadata)
 
     def put(self, documents, metadata=None):
         """Adds passages, or puts others into their places."""
