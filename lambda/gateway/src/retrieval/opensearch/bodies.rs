@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_long_query_keeps_its_beginning_and_its_end() {
-        let text = format!("Why is it so? {} Say it in one word.", "filler ".repeat(5_000));
+        let text = format!("Why is it so? {}Say it in one word.", "filler ".repeat(5_000));
         let short = shortened(&text);
         assert!(
             short.starts_with("Why is it so? filler") && short.ends_with("filler Say it in one word."),
@@ -181,7 +181,7 @@ mod tests {
             // Cut once, a word of a script with spaces may be parted into two.
             prop_assert!(ends_of_words(&short).count() <= 2 * WORDS + 1);
             if ends_of_words(&text).count() <= 2 * WORDS {
-                prop_assert_eq!(short, text);
+                prop_assert_eq!(short.as_ref(), text.as_str());
             }
         }
 
