@@ -7,6 +7,7 @@ mod machine;
 mod model;
 mod options;
 mod report;
+mod search;
 
 pub use options::{DoctorOptions, HELP};
 
@@ -29,13 +30,20 @@ use tokio::time::timeout;
 /// How long each part of it may take. Parts wait for one another only where they need to.
 const LIMIT: Duration = Duration::from_secs(20);
 
+/// The setting that a domain's endpoint stands for.
+const ENDPOINT: &str = "OPENSEARCH_DOMAIN_ENDPOINT";
+
+/// The environment.
+type Vars = Vec<(String, String)>;
+
 /// Looks and prints.
 ///
 /// # Errors
 /// None: what is wrong is a finding.
 pub async fn doctor(options: DoctorOptions) -> Result<ExitCode, String> {
-    let findings = match Settings::from_vars(std::env::vars()) {
-        Ok(settings) => look(&options, settings).await,
+    let vars: Vec<_> = std::env::vars().collect();
+    let findings = match Settings::from_vars(vars.iter().cloned()) {
+        Ok(settings) => look(&options, settings, vars).await,
         Err(wrong) => {
             let mut findings: Vec<_> = wrong.into_iter().map(|one| Finding::wrong("settings", one)).collect();
             findings.extend(machine::door(&options.serve, &[]).await);
@@ -53,7 +61,7 @@ pub async fn doctor(options: DoctorOptions) -> Result<ExitCode, String> {
     Ok(if report::is_well(&findings) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn look(options: &DoctorOptions, settings: Settings) -> Vec<Finding> {
+async fn look(options: &DoctorOptions, mut settings: Settings, vars: Vars) -> Vec<Finding> {
     let serve = &options.serve;
     let mut findings = vec![Finding::ok("settings", "can be read")];
     findings.extend(machine::door(serve, &settings.allowed_origins).await);
@@ -83,7 +91,22 @@ async fn look(options: &DoctorOptions, settings: Settings) -> Vec<Finding> {
     let (asked, kept) = tokio::join!(asked, kept);
     findings.extend(asked.unwrap_or_else(|late| vec![late]));
     findings.extend(kept.unwrap_or_else(|late| vec![late]));
-    findings.extend(searched(options, &settings, &search_model, &account).await);
+    let (described, endpoint) = described(options, &settings, &account).await;
+    findings.extend(described);
+    if let Some(endpoint) = endpoint.filter(|_| settings.retrieval.opensearch.is_none()) {
+        match Settings::from_vars(vars.into_iter().chain([(ENDPOINT.to_owned(), endpoint)])) {
+            Ok(with) => settings = with,
+            Err(wrong) => findings.extend(wrong.into_iter().map(|one| Finding::wrong("settings", one))),
+        }
+    }
+    match &settings.retrieval.opensearch {
+        Some(there) => {
+            let looked = search::look(there, &settings, usable(&account), &search_model);
+            findings.extend(within("OpenSearch", looked).await.unwrap_or_else(|late| vec![late]));
+        }
+        None if options.domain.is_some() => {}
+        None => findings.push(machine::documents(serve, &settings, &search_model)),
+    }
     findings
 }
 
@@ -111,30 +134,25 @@ async fn rows(account: &Account, settings: &Settings) -> Vec<Finding> {
     }
 }
 
-/// The documents of this machine, or OpenSearch.
-async fn searched(
+/// What AWS says of `--domain`, and the endpoint to search it at.
+async fn described(
     options: &DoctorOptions,
     settings: &Settings,
-    model: &SearchModel,
     account: &Account,
-) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    if let Some(name) = &options.domain {
-        let endpoint = settings.retrieval.opensearch.as_ref().map(|there| there.endpoint.as_str());
-        let described = match usable(account) {
-            Some(config) => within("domain", Domain::describe(config, name)).await,
-            None => Err(Finding::note("domain", "not asked: it needs a Region and credentials")),
-        };
-        match described {
-            Err(finding) => findings.push(finding),
-            Ok(Err(sentence)) => findings.push(Finding::wrong("domain", sentence)),
-            Ok(Ok(domain)) => findings.extend(domain::judge(&domain, account.identity.as_ref(), endpoint)),
+) -> (Vec<Finding>, Option<String>) {
+    let Some(name) = &options.domain else { return (Vec::new(), None) };
+    let Some(config) = usable(account) else {
+        return (vec![Finding::note("domain", "not asked: it needs a Region and credentials")], None);
+    };
+    let set = settings.retrieval.opensearch.as_ref().map(|there| there.endpoint.as_str());
+    match within("domain", Domain::describe(config, name)).await {
+        Err(late) => (vec![late], None),
+        Ok(Err(sentence)) => (vec![Finding::wrong("domain", sentence)], None),
+        Ok(Ok(domain)) => {
+            let judged = domain::judge(&domain, account.identity.as_ref(), set);
+            (judged, domain.reachable().ok().map(str::to_owned))
         }
     }
-    if settings.retrieval.opensearch.is_none() && options.domain.is_none() {
-        findings.push(machine::documents(&options.serve, settings, model));
-    }
-    findings
 }
 
 /// The AWS settings, where requests can be signed.
