@@ -114,7 +114,8 @@ class Target:
     def command(self):
         """The command line of the gateway."""
         command = [GATEWAY, "--port", "0", "--data", str(self.home / "data"), "--model", self.model]
-        command += [] if self.own_documents else ["--documents", str(self.home / "documents")]
+        elsewhere = self.own_documents or "OPENSEARCH_DOMAIN_ENDPOINT" in self.env
+        command += [] if elsewhere else ["--documents", str(self.home / "documents")]
         command += ["--answers", str(self.answers)] if self.answers else []
         for name, key in self.keys.items():
             command += ["--api-key", f"{name}={key}"]

@@ -25,7 +25,7 @@ use aws_smithy_runtime_api::client::http::SharedHttpConnector;
 use client::{Call, Client};
 use fields::{Clauses, Mappings};
 use futures_util::future::{BoxFuture, FutureExt, try_join_all};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value};
 use snapshot::{Indexes, MOST_SHARDS, State};
 use std::sync::Once;
@@ -33,6 +33,10 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
+
+/// What is escaped in an index's name. Not `llm-gateway`'s hyphen: what needs no escape may lose it on the
+/// way, and then the signature is wrong.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// How long the state of the index counts as known: so old an answer may be.
 const FRESH: Duration = Duration::from_secs(1);
@@ -91,7 +95,7 @@ impl OpenSearch {
         let Some(opensearch) = &settings.opensearch else { return Ok(None) };
         Ok(Some(OpenSearch {
             client: Client::new(connector, opensearch, config)?,
-            index: utf8_percent_encode(&opensearch.index, NON_ALPHANUMERIC).to_string(),
+            index: utf8_percent_encode(&opensearch.index, ESCAPED).to_string(),
             named: opensearch.index.clone(),
             fields: opensearch.fields.clone(),
             mode: settings.mode,
