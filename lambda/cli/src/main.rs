@@ -6,10 +6,12 @@ mod domain;
 mod guard;
 mod kept;
 mod options;
+mod progress;
 mod rows;
 mod serve;
 mod server;
 mod signals;
+mod threads;
 mod upload;
 mod websocket;
 

@@ -6,10 +6,13 @@
 
 mod auth;
 mod bodies;
+pub mod bulk;
 mod check;
 pub mod client;
 mod fields;
 mod hits;
+pub mod load;
+pub mod mapping;
 pub mod reply;
 mod search;
 mod snapshot;
@@ -20,8 +23,8 @@ use super::{Embed, Filter, Mode, Query, Retrieval};
 use crate::chat::Passage;
 use crate::config::retrieval::{self as settings, Auth, FieldNames, Service};
 use crate::error::Error;
-use aws_config::SdkConfig;
 use aws_smithy_runtime_api::client::http::SharedHttpConnector;
+use aws_types::SdkConfig;
 use client::{Call, Client};
 use fields::{Clauses, Mappings};
 use futures_util::future::{BoxFuture, FutureExt, try_join_all};
@@ -95,7 +98,7 @@ impl OpenSearch {
         let Some(opensearch) = &settings.opensearch else { return Ok(None) };
         Ok(Some(OpenSearch {
             client: Client::new(connector, opensearch, config)?,
-            index: utf8_percent_encode(&opensearch.index, ESCAPED).to_string(),
+            index: escaped(&opensearch.index),
             named: opensearch.index.clone(),
             fields: opensearch.fields.clone(),
             mode: settings.mode,
@@ -175,6 +178,11 @@ impl OpenSearch {
             tracing::warn!(why, "the index does not tell its state: no answer is looked up or learned");
         });
     }
+}
+
+/// An index's name in an address.
+fn escaped(index: &str) -> String {
+    utf8_percent_encode(index, ESCAPED).to_string()
 }
 
 impl Retrieval for OpenSearch {
