@@ -1,5 +1,6 @@
 //! The `llm-gateway` command: every door of the gateway on one machine.
 
+mod collection;
 mod guard;
 mod kept;
 mod options;

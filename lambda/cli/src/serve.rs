@@ -1,5 +1,6 @@
 //! `llm-gateway serve`: the rooms, the doors and the port put together, and taken down in order.
 
+use crate::collection;
 use crate::guard::Guard;
 use crate::kept::Kept;
 use crate::options::{ModelOption, ServeOptions};
@@ -11,11 +12,12 @@ use gateway::config::Settings;
 use gateway::edge::Doors;
 use gateway::gateway::{Gateway, Rooms};
 use gateway::model::bedrock::Bedrock;
+use gateway::model::catalog::Api;
 use gateway::model::embedding::HashedEmbedding;
 use gateway::model::extractive::Extractive;
 use gateway::model::scripted::Scripted;
 use gateway::model::{Embedder, Model};
-use gateway::retrieval::local::LocalIndex;
+use gateway::search_model::SearchModel;
 use gateway::store::Store;
 use gateway::telemetry;
 use std::net::SocketAddr;
@@ -100,7 +102,8 @@ fn refuse_aws_parts(settings: &Settings) -> Result<(), String> {
 /// The rooms as the options say, and the doors over them.
 async fn open(options: &ServeOptions, settings: Settings) -> Result<Doors, String> {
     let (model, embedder, stands_in) = models(options, &settings).await?;
-    let retrieval = index(options)?;
+    let search_model = search_model(&settings, &embedder, stands_in.is_some())?;
+    let retrieval = collection::open(options, &settings, &search_model)?;
     let kept = Kept::open(options, &settings).await?;
     if let (Some(store), Some(file)) = (&kept.store, &options.answers) {
         load_answers(store, file).await?;
@@ -142,23 +145,16 @@ async fn models(options: &ServeOptions, settings: &Settings) -> Result<Models, S
     })
 }
 
-/// The gateway's own documents: the first question of a fresh clone has an answer with sources.
-const OWN_DOCUMENTS: [(&str, &str); 3] = [
-    ("README.md", include_str!("../../../README.md")),
-    ("ARCHITECTURE.md", include_str!("../../../ARCHITECTURE.md")),
-    ("CONTRIBUTING.md", include_str!("../../../CONTRIBUTING.md")),
-];
-
-fn index(options: &ServeOptions) -> Result<Arc<LocalIndex>, String> {
-    let Some(dir) = &options.documents else {
-        return Ok(Arc::new(LocalIndex::from_embedded(&OWN_DOCUMENTS)));
-    };
-    let index = Arc::new(
-        LocalIndex::from_dir(dir.clone())
-            .map_err(|error| format!("--documents {} cannot be read: {error}.", dir.display()))?,
-    );
-    index.clone().watch(Duration::from_secs(2));
-    Ok(index)
+/// What embeds for searches: `embedder` asks Bedrock where nothing stands in for its models.
+fn search_model(
+    settings: &Settings,
+    embedder: &Arc<dyn Embedder>,
+    local: bool,
+) -> Result<SearchModel, String> {
+    SearchModel::open(settings, local, |api| match api {
+        Api::LocalEmbedding => Some(Arc::new(HashedEmbedding)),
+        _ => (!local).then(|| embedder.clone()),
+    })
 }
 
 /// Loads curated answers, all of them or none.

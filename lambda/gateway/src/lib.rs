@@ -31,6 +31,7 @@ pub mod recall;
 pub mod reply;
 pub mod retrieval;
 pub mod run;
+pub mod search_model;
 pub mod shared_flight;
 pub mod store;
 pub mod telemetry;

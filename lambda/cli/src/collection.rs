@@ -1,0 +1,62 @@
+//! What the command searches where no OpenSearch is named: documents of this machine.
+
+use crate::options::ServeOptions;
+use gateway::config::Settings;
+use gateway::model::catalog::Api;
+use gateway::model::embedding::HashedEmbedding;
+use gateway::retrieval::collection::{Meaning, Rules};
+use gateway::retrieval::local::LocalIndex;
+use gateway::retrieval::passages;
+use gateway::search_model::SearchModel;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often the documents are looked at.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// The gateway's own documents: the first question of a fresh clone has an answer with sources.
+const OWN_DOCUMENTS: [(&str, &str); 3] = [
+    ("README.md", include_str!("../../../README.md")),
+    ("ARCHITECTURE.md", include_str!("../../../ARCHITECTURE.md")),
+    ("CONTRIBUTING.md", include_str!("../../../CONTRIBUTING.md")),
+];
+
+/// The documents of `--documents`, or else the passages that `llm-gateway index` left in the data
+/// directory, or until then the gateway's own documents. `indexed` is the model of the passages' vectors;
+/// what is read here is embedded here, which costs nothing.
+///
+/// # Errors
+/// A sentence for the person who started it.
+pub fn open(
+    options: &ServeOptions,
+    settings: &Settings,
+    indexed: &SearchModel,
+) -> Result<Arc<LocalIndex>, String> {
+    let rules = Rules { mode: settings.retrieval.mode, min_score: settings.retrieval.min_score };
+    let here = meaning(&here(settings)?);
+    let index = match &options.documents {
+        Some(dir) => LocalIndex::from_dir(dir.clone(), rules, here)
+            .map_err(|error| format!("--documents {} cannot be read: {error}.", dir.display()))?,
+        None => {
+            let file = options.data.join(passages::FILE);
+            LocalIndex::from_file(file, rules, meaning(indexed), (&OWN_DOCUMENTS, here))?
+        }
+    };
+    let index = Arc::new(index);
+    index.clone().watch(LOOK);
+    Ok(index)
+}
+
+/// The embeddings model of this process.
+fn here(settings: &Settings) -> Result<SearchModel, String> {
+    let mut settings = settings.clone();
+    settings.retrieval.embeddings_model = None;
+    SearchModel::open(&settings, true, |api| match api {
+        Api::LocalEmbedding => Some(Arc::new(HashedEmbedding)),
+        _ => None,
+    })
+}
+
+fn meaning(model: &SearchModel) -> Meaning {
+    Meaning { embed: model.embed.clone(), model: model.choice.entry.id.clone(), spelling: model.is_local() }
+}
