@@ -51,14 +51,14 @@ class OpenSearch:
         assert status in (200, 201), (method, path, status, reply)
         return reply
 
-    def create(self, dimensions, name=None, fields=("text", "vector_field", "metadata")):
+    def create(self, dimensions, name=None, fields=("text", "vector_field", "metadata"), shards=1):
         """A new index in LangChain's layout, with exact cosine for its few vectors. Gives its name."""
         name = name or f"test-{new_id()}"
         text, vector, metadata = fields
         method = {"name": "hnsw", "engine": "lucene", "space_type": "cosinesimil"}
         vectors = {"type": "knn_vector", "dimension": dimensions, "method": method}
         properties = {text: {"type": "text"}, vector: vectors, metadata: {"type": "object"}}
-        settings = {"index": {"knn": True, "number_of_shards": 1, "number_of_replicas": 0}}
+        settings = {"index": {"knn": True, "number_of_shards": shards, "number_of_replicas": 0}}
         self.ask("PUT", f"/{quote(name, safe='')}", {"settings": settings, "mappings": {"properties": properties}})
         return name
 

@@ -2,6 +2,7 @@
 stand-in, and a server before it that answers as a test tells it to."""
 
 import contextlib
+import functools
 import gzip
 import http.client
 import json
@@ -42,11 +43,11 @@ class Embeddings:
 
 class Collection:
     """An index of passages: one for each text of `documents`, a map of sources to texts. `metadata`, a map of
-    sources to maps, adds to what is known of them."""
+    sources to maps, adds to what is known of them. `index` names one that is there."""
 
     def __init__(self, standin, documents, metadata=None, server=None, index=None):
         self.server, self.embeddings = server or opensearch(), Embeddings(standin)
-        self.index = self.server.create(len(self.embeddings.embed_query("any")), index)
+        self.index = index or self.server.create(len(self.embeddings.embed_query("any")))
         self.put(documents, metadata)
 
     def put(self, documents, metadata=None):
@@ -186,11 +187,16 @@ def trickles(handler, asked):
         handler.wfile.flush()
 
 
+@functools.cache
+def packed():
+    """A quarter of a gigabyte of white space and then an answer, in a quarter of a megabyte."""
+    return gzip.compress(b" " * (1 << 28) + b'{"hits":{"hits":[]}}')
+
+
 def bomb(handler, asked):
-    """Half a gigabyte of white space and then an answer, in half a megabyte."""
-    packed = gzip.compress(b" " * (1 << 29) + b'{"hits":{"hits":[]}}', 9)
+    """A small answer that unpacks to a huge one."""
     head = {"content-type": "application/json", "content-encoding": "gzip"}
-    write(handler, 200, packed, {**head, "content-length": str(len(packed))})
+    write(handler, 200, packed(), {**head, "content-length": str(len(packed()))})
 
 
 @contextlib.contextmanager

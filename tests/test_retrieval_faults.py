@@ -105,19 +105,32 @@ def test_many_questions_at_once_wait_no_longer_than_one(faulty):
         without_search(faulty, prompt, reply.json(), begun)
 
 
-@pytest.mark.parametrize(
-    "trouble",
-    [
-        {"head_ms": 30_000},
-        {"error": {"name": "ThrottlingException", "status": 429, "message": "slow down"}},
-        {"error": {"name": "AccessDeniedException", "status": 403, "message": "no access"}},
-    ],
-    ids=["slow", "throttled", "refused"],
-)
-def test_a_question_that_cannot_be_embedded_is_answered_in_time(faulty, trouble):
-    http, prompt = Http(faulty), standin(QUESTION, embedding=trouble)
-    begun = time.monotonic()
-    without_search(faulty, prompt, http.ask(prompt).json(), begun)
+TROUBLES = {
+    "slow": {"head_ms": 30_000},
+    "throttled": {"error": {"name": "ThrottlingException", "status": 429, "message": "slow down"}},
+    "refused": {"error": {"name": "AccessDeniedException", "status": 403, "message": "no access"}},
+}
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_a_question_that_cannot_be_embedded_is_searched_by_its_words(faulty, trouble):
+    prompt, begun = standin(QUESTION, embedding=TROUBLES[trouble]), time.monotonic()
+    reply = Http(faulty).ask(prompt).json()
+    assert time.monotonic() - begun < PATIENCE
+    assert reply["sources"][0]["location"] == "whales.md" and "retrieval" not in reply
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_where_only_meaning_counts_it_is_answered_without_search(by_meaning, trouble):
+    prompt, begun = standin(QUESTION, embedding=TROUBLES[trouble]), time.monotonic()
+    without_search(by_meaning, prompt, Http(by_meaning).ask(prompt).json(), begun)
+
+
+@pytest.fixture(scope="module")
+def by_meaning():
+    """A gateway that searches by vectors alone."""
+    with searching(DOCUMENTS, env={"RETRIEVAL_TIMEOUT_MS": LIMIT_MS, "RETRIEVAL_MODE": "vector"}) as target:
+        yield target
 
 
 def test_vectors_of_another_length_than_the_indexs_are_no_search(faulty_index):

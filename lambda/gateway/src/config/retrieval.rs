@@ -140,7 +140,7 @@ impl Raw {
     fn opensearch(self, wrong: &mut Wrong) -> Option<OpenSearch> {
         let url = self.opensearch_domain_endpoint?;
         let (endpoint, host) = wrong.endpoint(&url)?;
-        let aws = host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn");
+        let aws = is_aws(&host);
         let services = [("es", Service::Domain), ("aoss", Service::Serverless)];
         let by_name = if host.contains(".aoss.") { Service::Serverless } else { Service::Domain };
         let service =
@@ -169,6 +169,11 @@ impl Raw {
         let index = wrong.index(self.opensearch_index.unwrap_or_else(|| "llm-gateway".to_owned()));
         Some(OpenSearch { endpoint, index, auth, fields })
     }
+}
+
+/// Is it a name of AWS's own? `on.aws` is what endpoints for IPv6 are called.
+fn is_aws(host: &str) -> bool {
+    [".amazonaws.com", ".amazonaws.com.cn", ".on.aws"].iter().any(|end| host.ends_with(end))
 }
 
 #[derive(Clone, Copy)]
@@ -227,7 +232,7 @@ impl Wrong {
             return None;
         };
         let host = authority.host().to_ascii_lowercase();
-        if scheme == "http" && (host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn")) {
+        if scheme == "http" && is_aws(&host) {
             self.0.push(format!("OPENSEARCH_DOMAIN_ENDPOINT: {host} is on AWS. Write https:// before it."));
         }
         Some((format!("{scheme}://{authority}"), host))
@@ -381,7 +386,9 @@ mod tests {
             ("RETRIEVAL_K", "0"),
             ("RETRIEVAL_TIMEOUT_MS", "never"),
         ] {
-            let wrong = read(&[("OPENSEARCH_DOMAIN_ENDPOINT", AWS), (name, value)]).unwrap_err();
+            let with_endpoint = [("OPENSEARCH_DOMAIN_ENDPOINT", AWS), (name, value)];
+            let from = usize::from(name == "OPENSEARCH_DOMAIN_ENDPOINT");
+            let wrong = read(&with_endpoint[from..]).unwrap_err();
             assert!(
                 wrong.len() == 1 && wrong[0].contains(name) && wrong[0].ends_with('.'),
                 "{name}: {wrong:?}"

@@ -11,6 +11,8 @@ pub mod local;
 pub mod metadata;
 #[cfg(feature = "embedded")]
 mod nearest;
+#[cfg(feature = "aws")]
+pub mod opensearch;
 #[cfg(feature = "embedded")]
 mod origin;
 #[cfg(feature = "embedded")]
