@@ -1,11 +1,15 @@
-//! What the command searches where no OpenSearch is named: documents of this machine.
+//! What the command searches: an OpenSearch, where one is named, or else documents of this machine.
 
 use crate::options::ServeOptions;
+use gateway::aws;
 use gateway::config::Settings;
+use gateway::config::retrieval::Auth;
 use gateway::model::catalog::Api;
 use gateway::model::embedding::HashedEmbedding;
+use gateway::retrieval::Retrieval;
 use gateway::retrieval::collection::{Meaning, Rules};
 use gateway::retrieval::local::LocalIndex;
+use gateway::retrieval::opensearch::OpenSearch;
 use gateway::retrieval::passages;
 use gateway::search_model::SearchModel;
 use std::sync::Arc;
@@ -21,13 +25,37 @@ const OWN_DOCUMENTS: [(&str, &str); 3] = [
     ("CONTRIBUTING.md", include_str!("../../../CONTRIBUTING.md")),
 ];
 
+/// The index of `OPENSEARCH_DOMAIN_ENDPOINT`, looked at once so that what is wrong with it is said now; without one
+/// the documents of this machine.
+///
+/// # Errors
+/// A sentence for the person who started it.
+pub async fn open(
+    options: &ServeOptions,
+    settings: &Settings,
+    model: &SearchModel,
+) -> Result<Arc<dyn Retrieval>, String> {
+    let Some(there) = &settings.retrieval.opensearch else {
+        return Ok(local(options, settings, model)?);
+    };
+    let connector = aws::connector(settings.ca_bundle.as_deref())?;
+    let config = match there.auth {
+        Auth::Iam(_) => aws::found(aws::client_over(connector.clone()), settings.region.as_deref()).await,
+        Auth::Basic { .. } | Auth::None => None,
+    };
+    let search = OpenSearch::open(connector, config.as_ref(), &settings.retrieval, model.embedding())?;
+    let search = search.ok_or("OPENSEARCH_DOMAIN_ENDPOINT is missing.")?;
+    search.check().await?;
+    Ok(Arc::new(search))
+}
+
 /// The documents of `--documents`, or else the passages that `llm-gateway index` left in the data
 /// directory, or until then the gateway's own documents. `indexed` is the model of the passages' vectors;
 /// what is read here is embedded here, which costs nothing.
 ///
 /// # Errors
 /// A sentence for the person who started it.
-pub fn open(
+fn local(
     options: &ServeOptions,
     settings: &Settings,
     indexed: &SearchModel,

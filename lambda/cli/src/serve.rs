@@ -44,7 +44,6 @@ pub async fn serve(options: Box<ServeOptions>) -> Result<(), String> {
     let settings = Settings::from_vars(std::env::vars()).map_err(|wrong| wrong.join("\n"))?;
     let mut origins = options.allow_origin.clone();
     origins.extend(settings.allowed_origins.iter().cloned());
-    refuse_aws_parts(&settings)?;
     let guard = Guard::new(options.host, &options.allow_host, &origins, &options.api_key)?;
     let address = (options.host, options.port);
     let listening = TcpListener::bind(address).await;
@@ -88,22 +87,11 @@ pub async fn serve(options: Box<ServeOptions>) -> Result<(), String> {
     Ok(())
 }
 
-/// Settings of a deployed stack that this command has no part for must not be passed over in silence.
-fn refuse_aws_parts(settings: &Settings) -> Result<(), String> {
-    match &settings.retrieval.opensearch {
-        Some(_) => {
-            Err("OPENSEARCH_DOMAIN_ENDPOINT is not offered yet; this command searches --documents. Unset it."
-                .to_owned())
-        }
-        None => Ok(()),
-    }
-}
-
 /// The rooms as the options say, and the doors over them.
 async fn open(options: &ServeOptions, settings: Settings) -> Result<Doors, String> {
     let (model, embedder, stands_in) = models(options, &settings).await?;
     let search_model = search_model(&settings, &embedder, stands_in.is_some())?;
-    let retrieval = collection::open(options, &settings, &search_model)?;
+    let retrieval = collection::open(options, &settings, &search_model).await?;
     let kept = Kept::open(options, &settings).await?;
     if let (Some(store), Some(file)) = (&kept.store, &options.answers) {
         load_answers(store, file).await?;

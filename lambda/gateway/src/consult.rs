@@ -40,9 +40,26 @@ impl Gateway {
             return None;
         }
         let scope = (!self.settings.cache_shared).then_some(request.caller.0.as_str());
-        let snapshot = snapshot?;
+        // What is searched for is as much a part of it as what is there to be found.
+        let snapshot = format!("{} {:?}", snapshot?, self.query(request));
         let model = format!("{}/{}", self.rooms.stands_in.unwrap_or_default(), plan.choice.invoke_id);
-        Some(cache_key::learned(&Asked { request, scope, model: &model, sampling: &plan.sampling, snapshot }))
+        Some(cache_key::learned(&Asked {
+            request,
+            scope,
+            model: &model,
+            sampling: &plan.sampling,
+            snapshot: &snapshot,
+        }))
+    }
+
+    /// What is searched for.
+    fn query(&self, request: &Request) -> Query {
+        let settings = &self.settings.retrieval;
+        Query {
+            text: request.rag_prompt.as_deref().unwrap_or(request.question()).to_owned(),
+            k: settings.k,
+            filter: settings.filter.and(&request.rag_filter),
+        }
     }
 
     pub(crate) async fn asked_before(
@@ -84,13 +101,16 @@ impl Gateway {
     }
 
     /// The state of the documents, and how much of retrieval's time is left for the search. Without
-    /// documents the state is always the same; `None` where it cannot be told.
+    /// documents the state is always the same; `None` where it cannot be told, or is not needed.
     pub(crate) async fn snapshot(&self) -> (Option<String>, Duration) {
         let limit = self.settings.retrieval.timeout;
         let Some(retrieval) = &self.rooms.retrieval else { return (Some(String::new()), limit) };
+        if !self.settings.answer_cache || self.rooms.store.is_none() {
+            return (None, limit);
+        }
         let begun = Instant::now();
         // A state that takes so long to tell costs this answer the cache, but not its passages.
-        let snapshot = timeout(limit / 2, retrieval.snapshot()).await.ok().flatten();
+        let snapshot = timeout(limit / 4, retrieval.snapshot()).await.ok().flatten();
         (snapshot, limit.saturating_sub(begun.elapsed()))
     }
 
@@ -104,12 +124,7 @@ impl Gateway {
         let Some(retrieval) = &self.rooms.retrieval else {
             return Some(Vec::new());
         };
-        let settings = &self.settings.retrieval;
-        let query = Query {
-            text: request.rag_prompt.as_deref().unwrap_or(request.question()).to_owned(),
-            k: settings.k,
-            filter: settings.filter.and(&request.rag_filter),
-        };
+        let query = self.query(request);
         match timeout(left, retrieval.search(&query)).await {
             Ok(Ok(passages)) => return Some(passages),
             Ok(Err(error)) => reply.lacks.retrieval(error.to_string()),

@@ -57,6 +57,16 @@ impl SearchModel {
         Ok(SearchModel { embed: over(embedder, &choice), choice })
     }
 
+    /// The model as the room of OpenSearch takes it.
+    #[cfg(feature = "aws")]
+    pub fn embedding(&self) -> crate::retrieval::opensearch::Embedding {
+        crate::retrieval::opensearch::Embedding {
+            model: self.choice.entry.id.clone(),
+            dimensions: self.dimensions(),
+            embed: self.embed.clone(),
+        }
+    }
+
     /// Does it know spelling and not meaning?
     pub fn is_local(&self) -> bool {
         self.choice.entry.api == Api::LocalEmbedding

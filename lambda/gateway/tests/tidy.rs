@@ -100,6 +100,11 @@ fn each_sdk_is_named_in_one_room() {
     nobody(users_of("aws_sdk_apigatewaymanagement", &["src/edge/lambda/"]), "pushes outside their room");
     nobody(users_of("lambda_runtime", &["src/edge/lambda/"]), "the Runtime API outside its room");
     nobody(users_of("dynoxide", &["src/store/embedded.rs"]), "the store's engine outside its file");
+    nobody(users_of("aws_sigv4", &["retrieval/opensearch/auth.rs"]), "signatures outside their file");
+    nobody(
+        users_of("aws_credential_types", &["retrieval/opensearch/auth.rs"]),
+        "credentials outside their file",
+    );
     nobody(users_of("aws_config", &["gateway/src/aws.rs"]), "the AWS settings loader outside its room");
     nobody(users_of("aws_smithy_http_client", &["gateway/src/aws.rs"]), "a second HTTP client for AWS");
 }

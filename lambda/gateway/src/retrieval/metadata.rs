@@ -7,16 +7,42 @@ use serde_json::{Map, Value};
 /// Where a passage comes from, in the names of different loaders.
 const LOCATIONS: [&str; 4] = ["source", "location", "url", "file_path"];
 
-/// The source that a passage's metadata names.
+/// Characters of a title, and of a location, at most: both are told to clients.
+const LONGEST_TITLE: usize = 300;
+const LONGEST_LOCATION: usize = 1_000;
+
+/// The source that a passage's metadata names. Whoever wrote the documents chose its form, so title and
+/// location are cut to one line each.
 pub fn source(metadata: &Map<String, Value>, score: f32) -> Source {
-    let text = |name: &&str| metadata.get(*name).and_then(Value::as_str).filter(|text| !text.is_empty());
-    let location = LOCATIONS.iter().find_map(text).unwrap_or_default();
-    let last = location.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-    let title = text(&"title").unwrap_or(last);
-    let number = |name: &str| metadata.get(name).and_then(Value::as_u64);
-    let lines = number("first_line").zip(number("last_line"));
+    let line = |name: &str, longest| metadata.get(name).and_then(|value| line(value, longest));
+    let location = LOCATIONS.iter().find_map(|name| line(name, LONGEST_LOCATION)).unwrap_or_default();
+    let title = line("title", LONGEST_TITLE).unwrap_or_else(|| last_segment(&location));
+    let number = |name: &str| {
+        let value = metadata.get(name)?;
+        value.as_u64().or_else(|| value.as_str()?.trim().parse().ok())
+    };
+    let lines = number("first_line").map(|first| (first, number("last_line").unwrap_or(first)));
     let span = lines.or_else(|| number("page").map(|page| (page, page)));
-    Source { title: title.to_owned(), location: location.to_owned(), score, span }
+    Source { title, location, score, span }
+}
+
+/// A text or a number as one line; `None` where there is nothing to see in it.
+fn line(value: &Value, longest: usize) -> Option<String> {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        _ => return None,
+    };
+    let plain: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let line: String = plain.trim().chars().take(longest).collect();
+    (!line.is_empty()).then_some(line)
+}
+
+/// The last part of a path or an address.
+fn last_segment(location: &str) -> String {
+    let path = location.split(['?', '#']).next().unwrap_or_default();
+    let last = path.rsplit(['/', '\\']).find(|segment| !segment.is_empty());
+    last.unwrap_or(location).chars().take(LONGEST_TITLE).collect()
 }
 
 /// Does the metadata fulfil every condition?
@@ -52,6 +78,7 @@ fn holds(value: &Value, condition: &Condition) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use serde_json::json;
 
     /// `lang=de|en&tags=b`, and nothing for no conditions.
@@ -113,7 +140,28 @@ mod tests {
             Some((7, 7)),
         );
         check(json!({"url": "https://x.org/handbook/"}), "handbook", "https://x.org/handbook/", None);
-        check(json!({"file_path": "a.txt", "source": "", "title": 4}), "a.txt", "a.txt", None);
+        check(json!({"file_path": "a.txt", "source": " ", "title": ["x"]}), "a.txt", "a.txt", None);
+        check(json!({"url": "https://x.org/guide/?q=1#top"}), "guide", "https://x.org/guide/?q=1#top", None);
+        check(
+            json!({"source": "C:\\docs\\b.txt", "first_line": "7"}),
+            "b.txt",
+            "C:\\docs\\b.txt",
+            Some((7, 7)),
+        );
+        check(json!({"source": 17, "page": "x", "title": "\n\u{0}One\r\nline\n"}), "One  line", "17", None);
         check(json!({}), "", "", None);
+    }
+
+    proptest! {
+        #[test]
+        fn titles_and_locations_are_one_line_within_their_bounds(
+            title in any::<String>(), location in "[\\s\\S]{0,3000}",
+        ) {
+            let metadata = json!({ "title": title, "source": location });
+            let source = source(metadata.as_object().unwrap(), 0.5);
+            for (text, longest) in [(&source.title, LONGEST_TITLE), (&source.location, LONGEST_LOCATION)] {
+                prop_assert!(text.chars().count() <= longest && !text.chars().any(char::is_control));
+            }
+        }
     }
 }

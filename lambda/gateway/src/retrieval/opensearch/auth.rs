@@ -3,11 +3,11 @@
 use super::client::away;
 use crate::config::retrieval::Service;
 use crate::error::{Error, causes};
-use aws_config::SdkConfig;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_sigv4::http_request::{PayloadChecksumKind, SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
 use aws_smithy_runtime_api::client::identity::Identity;
+use aws_types::SdkConfig;
 use bytes::Bytes;
 use http::Request;
 use std::sync::Arc;

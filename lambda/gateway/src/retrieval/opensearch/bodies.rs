@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_long_query_keeps_its_beginning_and_its_end() {
-        let text = format!("Why is it so? {} Say it in one word.", "filler ".repeat(5_000));
+        let text = format!("Why is it so? {}Say it in one word.", "filler ".repeat(5_000));
         let short = shortened(&text);
         assert!(
             short.starts_with("Why is it so? filler") && short.ends_with("filler Say it in one word."),

@@ -103,11 +103,11 @@ impl OpenSearch {
 }
 
 /// The field's mapping, inner ones behind dots; null where there is none.
-fn field<'a>(mapping: &'a Value, path: &str) -> &'a Value {
+pub fn field<'a>(mapping: &'a Value, path: &str) -> &'a Value {
     path.split('.').fold(mapping, |field, name| &field["properties"][name])
 }
 
 /// What it is instead.
-fn but(field: &Value) -> String {
+pub fn but(field: &Value) -> String {
     field["type"].as_str().map(|kind| format!(", but one of type {kind}")).unwrap_or_default()
 }

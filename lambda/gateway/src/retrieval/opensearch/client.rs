@@ -2,13 +2,13 @@
 //! time limit round all of it, and at most one more try.
 
 use super::auth::Credentials;
-use super::reply::{self, Reply};
+use super::reply::{Received, Reply};
 use crate::config::retrieval::{Auth, OpenSearch};
 use crate::error::{Error, Kind, causes};
-use aws_config::SdkConfig;
 use aws_smithy_runtime_api::client::http::{HttpConnector, SharedHttpConnector};
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::body::SdkBody;
+use aws_types::SdkConfig;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -102,7 +102,7 @@ impl Client {
     /// `unavailable` where nothing came, not in time, or nothing that can be read.
     pub async fn send(&self, call: &Call) -> Result<Reply, Error> {
         match timeout(call.limit, self.twice(call)).await {
-            Ok(reply) => reply,
+            Ok(received) => received?.open(),
             Err(_) => Err(away(format!("nothing within {} ms", call.limit.as_millis()))),
         }
     }
@@ -117,7 +117,7 @@ impl Client {
         if reply.is_success() { Ok(reply) } else { Err(reply.refusal()) }
     }
 
-    async fn twice(&self, call: &Call) -> Result<Reply, Error> {
+    async fn twice(&self, call: &Call) -> Result<Received, Error> {
         match self.once(call).await {
             reply if !call.repeatable => reply,
             // A connection that was kept may have been closed by the other side meanwhile.
@@ -130,10 +130,10 @@ impl Client {
         }
     }
 
-    async fn once(&self, call: &Call) -> Result<Reply, Error> {
+    async fn once(&self, call: &Call) -> Result<Received, Error> {
         let request = self.request(call).await?;
         let response = self.connector.call(request).await;
-        reply::read(response.map_err(|error| away(causes(&error)))?).await
+        Received::read(response.map_err(|error| away(causes(&error)))?).await
     }
 
     async fn request(&self, call: &Call) -> Result<HttpRequest, Error> {

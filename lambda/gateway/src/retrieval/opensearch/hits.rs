@@ -1,16 +1,10 @@
 //! What a search found, as passages: whoever wrote the documents chose the form of their metadata.
 
-use crate::chat::{Passage, Source};
+use crate::chat::Passage;
 use crate::config::retrieval::FieldNames;
+use crate::retrieval::metadata;
 use serde::Deserialize;
-use serde_json::Value;
-
-/// Characters of a title, and of a location, at most: both are told to clients.
-const LONGEST_TITLE: usize = 300;
-const LONGEST_LOCATION: usize = 1_000;
-
-/// The names under which documents say where they come from, the usual first.
-const LOCATIONS: [&str; 4] = ["source", "location", "url", "file_path"];
+use serde_json::{Map, Value};
 
 /// A search's reply.
 #[derive(Deserialize)]
@@ -70,13 +64,15 @@ impl Hit {
     /// The passage, with this score; `None` for a document without text.
     pub fn passage(&self, fields: &FieldNames, score: f32) -> Option<Passage> {
         let text = inner(&self.source, &fields.text)?.as_str().filter(|text| !text.trim().is_empty())?;
-        let nothing = Value::Null;
-        let metadata = inner(&self.source, &fields.metadata).unwrap_or(&nothing);
-        // An id says little, but it can be looked up.
-        let location = LOCATIONS.iter().find_map(|name| word(&metadata[*name], LONGEST_LOCATION));
-        let location = location.unwrap_or_else(|| self.id.clone());
-        let title = word(&metadata["title"], LONGEST_TITLE).unwrap_or_else(|| last_segment(&location));
-        let source = Source { title, location, score, span: span(metadata) };
+        let metadata = inner(&self.source, &fields.metadata).and_then(Value::as_object);
+        let mut source = metadata::source(metadata.unwrap_or(&Map::new()), score);
+        if source.location.is_empty() {
+            // An id says little, but it can be looked up.
+            source.location.clone_from(&self.id);
+        }
+        if source.title.is_empty() {
+            source.title.clone_from(&source.location);
+        }
         Some(Passage { text: text.to_owned(), source })
     }
 }
@@ -87,87 +83,25 @@ fn inner<'a>(source: &'a Value, path: &str) -> Option<&'a Value> {
     whole.or_else(|| path.split('.').try_fold(source, |value, name| value.get(name)))
 }
 
-/// A value as one line of text.
-fn word(value: &Value, longest: usize) -> Option<String> {
-    let text = match value {
-        Value::String(text) => text.clone(),
-        Value::Number(number) => number.to_string(),
-        _ => return None,
-    };
-    let line: String =
-        text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(longest).collect();
-    Some(line).filter(|line| !line.trim().is_empty())
-}
-
-/// The last part of a path or an address.
-fn last_segment(location: &str) -> String {
-    let path = location.split(['?', '#']).next().unwrap_or_default();
-    let last = path.rsplit(['/', '\\']).find(|segment| !segment.is_empty());
-    last.unwrap_or(location).chars().take(LONGEST_TITLE).collect()
-}
-
-/// First and last line, else the page.
-fn span(metadata: &Value) -> Option<(u64, u64)> {
-    let number = |name: &str| {
-        let value = &metadata[name];
-        value.as_u64().or_else(|| value.as_str()?.trim().parse().ok())
-    };
-    let lines = number("first_line").map(|first| (first, number("last_line").unwrap_or(first)));
-    lines.or_else(|| number("page").map(|page| (page, page)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
     use serde_json::json;
 
     fn fields() -> FieldNames {
         FieldNames { text: "text".into(), vector: "vector_field".into(), metadata: "metadata".into() }
     }
 
-    fn source_of(metadata: Value) -> Source {
-        let hit = json!({ "_id": "id-1", "_score": 0.5, "_source": { "text": "t", "metadata": metadata } });
-        let hit: Hit = serde_json::from_value(hit).unwrap();
-        hit.passage(&fields(), hit.score()).unwrap().source
-    }
-
     #[test]
-    fn metadata_of_every_origin_becomes_a_source() {
-        for (metadata, title, location, span) in [
-            (
-                json!({"source": "docs/a.md", "title": "A › B", "first_line": 3, "last_line": 9}),
-                "A › B",
-                "docs/a.md",
-                Some((3, 9)),
-            ),
-            (
-                json!({"source": "/srv/files/report.pdf", "page": 4}),
-                "report.pdf",
-                "/srv/files/report.pdf",
-                Some((4, 4)),
-            ),
-            (
-                json!({"url": "https://example.com/guide/?q=1"}),
-                "guide",
-                "https://example.com/guide/?q=1",
-                None,
-            ),
-            (
-                json!({"file_path": "C:\\docs\\b.txt", "first_line": "7"}),
-                "b.txt",
-                "C:\\docs\\b.txt",
-                Some((7, 7)),
-            ),
-            (json!({"source": 17, "page": "x"}), "17", "17", None),
-            (json!({"source": " ", "location": "here"}), "here", "here", None),
-            (json!({"source": ["a"], "title": "\n\u{0}Title\r\n"}), "Title", "id-1", None),
-            (json!({}), "id-1", "id-1", None),
-            (json!("text"), "id-1", "id-1", None),
-        ] {
-            let source = source_of(metadata.clone());
-            let found = (source.title.trim(), source.location.as_str(), source.span);
-            assert_eq!(found, (title, location, span), "{metadata}");
+    fn what_says_nothing_of_its_origin_is_named_by_its_id() {
+        for metadata in [json!({}), json!("text"), json!({"source": ["a"]})] {
+            let hit = json!({"_id": "id-1", "_score": 0.5, "_source": {"text": "t", "metadata": metadata}});
+            let hit: Hit = serde_json::from_value(hit).unwrap();
+            let source = hit.passage(&fields(), hit.score()).unwrap().source;
+            assert_eq!(
+                (source.title.as_str(), source.location.as_str(), source.span),
+                ("id-1", "id-1", None)
+            );
         }
     }
 
@@ -193,16 +127,5 @@ mod tests {
         };
         assert!(found(&[-9_549_511_700.0, 1.0]).is_unmerged());
         assert!(!found(&[1.0, 0.0]).is_unmerged());
-    }
-
-    proptest! {
-        #[test]
-        fn titles_and_locations_are_one_line_within_their_bounds(title in any::<String>(), location in "[\\s\\S]{0,3000}") {
-            let source = source_of(json!({ "title": title, "source": location }));
-            for (text, longest) in [(&source.title, LONGEST_TITLE), (&source.location, LONGEST_LOCATION)] {
-                prop_assert!(text.chars().count() <= longest && !text.chars().any(char::is_control));
-                prop_assert!(!text.is_empty());
-            }
-        }
     }
 }

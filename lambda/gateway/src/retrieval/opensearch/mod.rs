@@ -6,10 +6,13 @@
 
 mod auth;
 mod bodies;
+pub mod bulk;
 mod check;
 pub mod client;
 mod fields;
 mod hits;
+pub mod load;
+pub mod mapping;
 pub mod reply;
 mod search;
 mod snapshot;
@@ -20,6 +23,8 @@ use super::{Embed, Filter, Mode, Query, Retrieval};
 use crate::chat::Passage;
 use crate::config::retrieval::{self as settings, Auth, FieldNames, Service};
 use crate::error::Error;
+use aws_smithy_runtime_api::client::http::SharedHttpConnector;
+use aws_types::SdkConfig;
 use client::{Call, Client};
 use fields::{Clauses, Mappings};
 use futures_util::future::{BoxFuture, FutureExt, try_join_all};
@@ -83,21 +88,25 @@ pub struct OpenSearch {
 }
 
 impl OpenSearch {
-    /// The index of these settings.
-    pub fn new(
-        client: Client,
-        retrieval: &settings::Retrieval,
-        opensearch: &settings::OpenSearch,
+    /// The index of these settings, where they name one. `config` has the credentials to sign with.
+    ///
+    /// # Errors
+    /// A sentence where there is nothing to sign with.
+    pub fn open(
+        connector: SharedHttpConnector,
+        config: Option<&SdkConfig>,
+        settings: &settings::Retrieval,
         embedding: Embedding,
-    ) -> OpenSearch {
-        OpenSearch {
-            client,
+    ) -> Result<Option<OpenSearch>, String> {
+        let Some(opensearch) = &settings.opensearch else { return Ok(None) };
+        Ok(Some(OpenSearch {
+            client: Client::new(connector, opensearch, config)?,
             index: utf8_percent_encode(&opensearch.index, ESCAPED).to_string(),
             named: opensearch.index.clone(),
             fields: opensearch.fields.clone(),
-            mode: retrieval.mode,
-            min_score: retrieval.min_score,
-            limit: retrieval.timeout,
+            mode: settings.mode,
+            min_score: settings.min_score,
+            limit: settings.timeout,
             embedding,
             serverless: opensearch.auth == Auth::Iam(Service::Serverless),
             merging: AtomicU8::default(),
@@ -106,7 +115,7 @@ impl OpenSearch {
             state: Mutex::default(),
             mappings: Mutex::default(),
             said: Once::new(),
-        }
+        }))
     }
 
     fn preference(&self) -> &str {

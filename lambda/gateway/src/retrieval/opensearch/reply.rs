@@ -119,25 +119,47 @@ fn plain(name: &str) -> String {
     if is_name { name.to_owned() } else { String::new() }
 }
 
-/// Reads a reply to its end.
-///
-/// # Errors
-/// `unavailable` where it breaks off, is too large or cannot be unpacked.
-pub async fn read(response: HttpResponse) -> Result<Reply, Error> {
-    let status = response.status().as_u16();
-    let packed = response.headers().get("content-encoding").is_some_and(|coding| coding == "gzip");
-    let seconds = response.headers().get("retry-after").and_then(|wait| wait.parse().ok());
-    let mut body = response.into_body();
-    let mut bytes = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| away(format!("half a reply: {}", causes(error.as_ref()))))?;
-        bytes.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
-        if bytes.len() > LARGEST {
-            return Err(too_large());
+/// A reply as it came, perhaps packed.
+pub struct Received {
+    /// Its status.
+    pub status: u16,
+    retry_after: Option<Duration>,
+    packed: bool,
+    bytes: Bytes,
+}
+
+impl Received {
+    /// Reads a reply to its end, or as far as one may reach.
+    ///
+    /// # Errors
+    /// `unavailable` where it breaks off.
+    pub async fn read(response: HttpResponse) -> Result<Received, Error> {
+        let status = response.status().as_u16();
+        let packed = response.headers().get("content-encoding").is_some_and(|coding| coding == "gzip");
+        let seconds = response.headers().get("retry-after").and_then(|wait| wait.parse().ok());
+        let mut body = response.into_body();
+        let mut bytes = BytesMut::new();
+        while bytes.len() <= LARGEST {
+            let Some(frame) = body.frame().await else { break };
+            let frame = frame.map_err(|error| away(format!("half a reply: {}", causes(error.as_ref()))))?;
+            bytes.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
         }
+        let retry_after = seconds.map(Duration::from_secs);
+        Ok(Received { status, retry_after, packed, bytes: bytes.freeze() })
     }
-    let body = if packed { unpacked(&bytes)? } else { bytes.freeze() };
-    Ok(Reply { status, retry_after: seconds.map(Duration::from_secs), body })
+
+    /// The reply, unpacked.
+    ///
+    /// # Errors
+    /// `unavailable` where it is too large or cannot be unpacked.
+    pub fn open(self) -> Result<Reply, Error> {
+        let body = match self.packed {
+            true => unpacked(&self.bytes)?,
+            false if self.bytes.len() > LARGEST => return Err(too_large()),
+            false => self.bytes,
+        };
+        Ok(Reply { status: self.status, retry_after: self.retry_after, body })
+    }
 }
 
 fn unpacked(bytes: &[u8]) -> Result<Bytes, Error> {
