@@ -4,10 +4,12 @@ mod collection;
 mod guard;
 mod kept;
 mod options;
+mod progress;
 mod rows;
 mod serve;
 mod server;
 mod signals;
+mod threads;
 mod upload;
 mod websocket;
 

@@ -101,7 +101,7 @@ impl OpenSearch {
         let Some(opensearch) = &settings.opensearch else { return Ok(None) };
         Ok(Some(OpenSearch {
             client: Client::new(connector, opensearch, config)?,
-            index: utf8_percent_encode(&opensearch.index, ESCAPED).to_string(),
+            index: escaped(&opensearch.index),
             named: opensearch.index.clone(),
             fields: opensearch.fields.clone(),
             mode: settings.mode,
@@ -181,6 +181,11 @@ impl OpenSearch {
             tracing::warn!(why, "the index does not tell its state: no answer is looked up or learned");
         });
     }
+}
+
+/// An index's name in an address.
+fn escaped(index: &str) -> String {
+    utf8_percent_encode(index, ESCAPED).to_string()
 }
 
 impl Retrieval for OpenSearch {
