@@ -1,13 +1,17 @@
 //! The `llm-gateway` command: every door of the gateway on one machine.
 
 mod collection;
+mod doctor;
+mod domain;
 mod guard;
 mod kept;
 mod options;
+mod progress;
 mod rows;
 mod serve;
 mod server;
 mod signals;
+mod threads;
 mod upload;
 mod websocket;
 
@@ -37,6 +41,7 @@ fn main() -> ExitCode {
 async fn run(command: Command) -> Result<ExitCode, String> {
     match command {
         Command::Serve(options) => serve::serve(options).await.map(|()| ExitCode::SUCCESS),
+        Command::Doctor(options) => doctor::doctor(*options).await,
         Command::Upload(options) => upload::upload(*options).await,
     }
 }

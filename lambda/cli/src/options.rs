@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::doctor::{self, DoctorOptions};
 use crate::upload::{HELP, UploadOptions};
 use clap::{Args, Parser, Subcommand};
 use std::net::IpAddr;
@@ -25,6 +26,9 @@ pub enum Command {
     /// Upload curated answers into DynamoDB, or into this machine's store.
     #[command(after_help = HELP)]
     Upload(Box<UploadOptions>),
+    /// Look whether everything that `serve` needs is there and as it has to be.
+    #[command(after_help = doctor::HELP)]
+    Doctor(Box<DoctorOptions>),
 }
 
 impl Cli {

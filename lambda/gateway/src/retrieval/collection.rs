@@ -168,9 +168,10 @@ impl Collection {
         let found = match (rules.mode, near) {
             (Mode::Vector, Some(near)) => self.top(&near, query, |_| true),
             (Mode::Hybrid, Some(near)) => {
-                let words = self.ranking.scores(&query.text);
+                let least_share = if spelling { 0 } else { fusion::LEAST_SHARE };
+                let words = self.ranking.scores(&query.text, least_share);
                 let named = |place: usize| words.get(place).is_some_and(|score| *score > 0.0);
-                let [by_words, by_vectors] = fusion::WEIGHTS;
+                let [by_words, by_vectors] = fusion::weights(spelling);
                 fusion::fuse(&[
                     Half { weight: by_words, found: self.top(&words, query, named) },
                     Half {
@@ -180,7 +181,7 @@ impl Collection {
                 ])
             }
             _ => {
-                let words = self.ranking.scores(&query.text);
+                let words = self.ranking.scores(&query.text, 0);
                 self.top(&words, query, |place| words.get(place).is_some_and(|score| *score > 0.0))
             }
         };
