@@ -23,7 +23,8 @@ pub(crate) async fn words_find_the_passage_that_has_them(side: Kind) {
 
 pub(crate) async fn vectors_find_what_is_meant(side: Kind) {
     let world = world(side, VECTOR, &animals()).await;
-    for (question, first) in [("striped horse", "zebras"), ("overload", "queues"), ("my car is old", "cars")] {
+    for (question, first) in [("striped horse", "zebras"), ("overload", "queues"), ("my car is old", "cars")]
+    {
         let found = world.locations(question, 4).await;
         assert_eq!((found[0].as_str(), found.len()), (first, 4), "{question}: everything is somewhere near");
     }
