@@ -169,8 +169,12 @@ mod tests {
 
     #[test]
     fn a_passage_is_written_under_its_id_where_the_server_takes_one() {
-        let add =
-            Change::Add { id: "i".into(), text: "x\ny".into(), vector: vec![0.1, -1.0], metadata: metadata() };
+        let add = Change::Add {
+            id: "i".into(),
+            text: "x\ny".into(),
+            vector: vec![0.1, -1.0],
+            metadata: metadata(),
+        };
         let document = "{\"t\":\"x\\ny\",\"v\":[0.1,-1.0],\"m\":{\"title\":\"a\"}}\n";
         assert_eq!(written(&add, false), format!("{{\"index\":{{\"_id\":\"i\"}}}}\n{document}"));
         assert_eq!(written(&add, true), format!("{{\"index\":{{}}}}\n{document}"));
@@ -188,7 +192,8 @@ mod tests {
 
     #[test]
     fn each_item_has_its_own_outcome() {
-        let item = |action: &str, status: u64, error: Value| json!({ action: { "status": status, "error": error } });
+        let item =
+            |action: &str, status: u64, error: Value| json!({ action: { "status": status, "error": error } });
         let wrong = json!({ "type": "mapper_parsing_exception", "reason": "failed",
             "caused_by": { "reason": "dimension is 8" } });
         let items = [
@@ -203,7 +208,13 @@ mod tests {
         let refused = |said: &str| Outcome::Refused(said.into());
         assert_eq!(
             outcomes(&reply, 5).unwrap(),
-            [Outcome::Done, Outcome::Done, refused("404: missing"), Outcome::Again, refused("400: dimension is 8")]
+            [
+                Outcome::Done,
+                Outcome::Done,
+                refused("404: missing"),
+                Outcome::Again,
+                refused("400: dimension is 8")
+            ]
         );
         assert!(outcomes(&reply, 4).is_err());
     }

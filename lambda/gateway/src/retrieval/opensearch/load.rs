@@ -68,7 +68,15 @@ impl Loader {
         let serverless = settings.auth == Auth::Iam(Service::Serverless);
         let form = Form { fields: settings.fields.clone(), serverless };
         let paths = mapping::OWN_FIELDS.map(|name| format!("{}.{name}", settings.fields.metadata));
-        Loader { client, name: settings.index.clone(), form, patience, paths, vectors, heard: AtomicBool::default() }
+        Loader {
+            client,
+            name: settings.index.clone(),
+            form,
+            patience,
+            paths,
+            vectors,
+            heard: AtomicBool::default(),
+        }
     }
 
     /// Looks at the index.

@@ -25,7 +25,8 @@ pub fn body(fields: &FieldNames, vectors: &Vectors, serverless: bool) -> Value {
     let (engine, space) = if serverless { ("faiss", "l2") } else { ("lucene", "cosinesimil") };
     let method = json!({ "name": "hnsw", "engine": engine, "space_type": space });
     let keyword = json!({ "type": "keyword", "ignore_above": LONGEST_KEYWORD });
-    let own: Map<String, Value> = OWN_FIELDS.iter().map(|name| ((*name).to_owned(), keyword.clone())).collect();
+    let own: Map<String, Value> =
+        OWN_FIELDS.iter().map(|name| ((*name).to_owned(), keyword.clone())).collect();
     let string = json!({ "type": "text", "fields": { "keyword": keyword } });
     let strings = json!({ "strings": {
         "path_match": format!("{}.*", fields.metadata), "match_mapping_type": "string", "mapping": string,
@@ -169,13 +170,22 @@ mod tests {
         };
         let vector = |mapping: &mut Value| mapping["properties"]["vector_field"]["dimension"] = 9.into();
         check(vector, None, &["vectors of 9 numbers", "m makes 8"]);
-        check(|mapping| mapping["properties"]["vector_field"] = json!({"type": "float"}), None,
-            &["no field \"vector_field\" of type knn_vector, but one of type float"]);
-        check(|mapping| mapping["properties"]["text"] = json!({"type": "keyword"}), None,
-            &["\"text\"", "one of type keyword"]);
+        check(
+            |mapping| mapping["properties"]["vector_field"] = json!({"type": "float"}),
+            None,
+            &["no field \"vector_field\" of type knn_vector, but one of type float"],
+        );
+        check(
+            |mapping| mapping["properties"]["text"] = json!({"type": "keyword"}),
+            None,
+            &["\"text\"", "one of type keyword"],
+        );
         check(|_| {}, Some("false"), &["index.knn"]);
-        check(|mapping| mapping["_meta"]["llm_gateway"]["embeddings_model"] = "other".into(), None,
-            &["vectors of other", "--embeddings-model other"]);
+        check(
+            |mapping| mapping["_meta"]["llm_gateway"]["embeddings_model"] = "other".into(),
+            None,
+            &["vectors of other", "--embeddings-model other"],
+        );
     }
 
     #[test]
