@@ -48,7 +48,8 @@ class Collection:
     def __init__(self, standin, documents, metadata=None, server=None, index=None):
         self.server, self.embeddings = server or opensearch(), Embeddings(standin)
         self.index = index or self.server.create(len(self.embeddings.embed_query("any")))
-        self.put(documents, metadata)
+        if documents:
+            self.put(documents, metadata)
 
     def put(self, documents, metadata=None):
         """Adds passages, or puts others into their places."""
@@ -209,7 +210,8 @@ def searching(
         standin = Standin()
         stack.callback(standin.stop)
         collection = Collection(standin, documents, metadata, server, index)
-        settings, proxy = collection.env, None
+        # A busy machine is no fault of the search's.
+        settings, proxy = {**collection.env, "RETRIEVAL_TIMEOUT_MS": "10000"}, None
         if proxied or tls:
             proxy = Proxy(collection.server, tls=tls and tls.context)
             stack.callback(proxy.stop)

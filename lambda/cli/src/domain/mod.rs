@@ -60,7 +60,9 @@ impl Domain {
         let error = match client.describe_domain().domain_name(name).send().await {
             Ok(reply) => {
                 let status = reply.domain_status;
-                return status.map(Domain::from).ok_or_else(|| format!("Nothing is said of the domain {name}."));
+                return status
+                    .map(Domain::from)
+                    .ok_or_else(|| format!("Nothing is said of the domain {name}."));
             }
             Err(error) => error,
         };
@@ -89,7 +91,9 @@ impl Domain {
         match &self.endpoint {
             _ if self.leaving => Err(format!("The domain {name} is being deleted.")),
             Some(endpoint) => Ok(endpoint),
-            None => Err(format!("The domain {name} has no endpoint yet: it is being made. Wait some minutes.")),
+            None => {
+                Err(format!("The domain {name} has no endpoint yet: it is being made. Wait some minutes."))
+            }
         }
     }
 }

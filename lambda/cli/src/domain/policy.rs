@@ -122,7 +122,8 @@ impl Policy {
     /// Does it let anybody read, without a condition?
     pub fn is_open(&self, domain: &str) -> bool {
         let nobody = Identity { arn: String::new(), account: String::new() };
-        let read = self.statements().filter(|one| one.effect == "Allow" && one.is_about("es:ESHttpGet", domain));
+        let read =
+            self.statements().filter(|one| one.effect == "Allow" && one.is_about("es:ESHttpGet", domain));
         read.into_iter().any(|one| one.meets(&nobody) == Meets::Anybody && !one.has_condition())
     }
 
@@ -137,7 +138,9 @@ impl Policy {
 impl Statement {
     fn is_about(&self, action: &str, domain: &str) -> bool {
         let acts = match &self.not_action {
-            Value::Null => names(&self.action).any(|pattern| fits(&pattern.to_lowercase(), &action.to_lowercase())),
+            Value::Null => {
+                names(&self.action).any(|pattern| fits(&pattern.to_lowercase(), &action.to_lowercase()))
+            }
             others => !names(others).any(|pattern| fits(&pattern.to_lowercase(), &action.to_lowercase())),
         };
         // What is searched stands below the domain: `ARN/index/_search`.
@@ -253,7 +256,10 @@ mod tests {
             "*",
         ] {
             for principal in [json!({ "AWS": arn }), json!({ "AWS": ["arn:aws:iam::1:role/x", arn] })] {
-                assert_eq!(verdict(json!([allow(principal, json!("es:ESHttp*"))]), "es:ESHttpPost"), Verdict::Allowed);
+                assert_eq!(
+                    verdict(json!([allow(principal, json!("es:ESHttp*"))]), "es:ESHttpPost"),
+                    Verdict::Allowed
+                );
             }
         }
         let other = json!({ "AWS": "arn:aws:iam::123456789012:role/other" });

@@ -112,6 +112,15 @@ impl OpenSearch {
         vector.inspect_err(|error| tracing::warn!(%error, "searched by words alone")).ok()
     }
 
+    /// Does the server merge the halves of hybrid searches? None until one has found something.
+    pub fn merges(&self) -> Option<bool> {
+        match self.merging() {
+            Merging::Unknown => None,
+            Merging::Offered => Some(true),
+            Merging::Lacking => Some(false),
+        }
+    }
+
     fn merging(&self) -> Merging {
         match self.merging.load(Ordering::Relaxed) {
             1 => Merging::Offered,
