@@ -26,7 +26,10 @@ pub(crate) async fn every_condition_must_hold_and_of_each_one_value(side: Kind) 
     };
     let passages = [
         passage("en", json!({ "lang": "en", "year": 2025, "draft": false, "owner": { "team": "search" } })),
-        passage("fr", json!({ "lang": "fr", "year": 2026, "draft": true, "owner": { "team": "Search Team" } })),
+        passage(
+            "fr",
+            json!({ "lang": "fr", "year": 2026, "draft": true, "owner": { "team": "Search Team" } }),
+        ),
         passage("tags", json!({ "lang": "fr", "tags": ["one", "two"] })),
     ];
     let world = world(side, HYBRID, &passages).await;

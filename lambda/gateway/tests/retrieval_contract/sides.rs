@@ -28,7 +28,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 #[allow(non_camel_case_types, reason = "the names of the sides in the tests' names")]
 pub(crate) enum Kind {
     embedded,
-    opensearch,
+    on_opensearch,
 }
 
 /// Where passages are put.
@@ -46,7 +46,7 @@ pub(crate) async fn world(kind: Kind, rules: Rules, passages: &[Given]) -> World
 pub(crate) async fn searched(kind: Kind, rules: Rules, spelling: bool, passages: &[Given]) -> World {
     let world = match kind {
         Kind::embedded => embedded(rules, spelling),
-        Kind::opensearch => served(rules, spelling).await,
+        Kind::on_opensearch => served(rules, spelling).await,
     };
     world.side.fill(passages).await;
     world
@@ -86,7 +86,8 @@ async fn served(rules: Rules, spelling: bool) -> World {
         // The machine may be busy with other tests.
         ("RETRIEVAL_TIMEOUT_MS", "60000"),
     ];
-    let settings = Settings::from_vars(vars.map(|(name, value)| (name.to_owned(), value.to_owned()))).unwrap();
+    let settings =
+        Settings::from_vars(vars.map(|(name, value)| (name.to_owned(), value.to_owned()))).unwrap();
     let (retrieval, connector) = (settings.retrieval, connector(None).unwrap());
     let there = retrieval.opensearch.as_ref().unwrap();
     let client = Client::new(connector.clone(), there, None).unwrap();
@@ -104,8 +105,7 @@ impl Side {
     pub(crate) async fn fill(&self, passages: &[Given]) {
         match self {
             Side::Embedded { folder, index } => {
-                let header =
-                    json!({ "format": passages::FORMAT, "embeddings_model": MODEL, "dimensions": DIMENSIONS });
+                let header = json!({ "format": passages::FORMAT, "embeddings_model": MODEL, "dimensions": DIMENSIONS });
                 let lines = [header].into_iter().chain(passages.iter().map(line));
                 let text: String = lines.map(|line| format!("{line}\n")).collect();
                 // As the command does it: whoever looks meanwhile sees the old file or the new one.
