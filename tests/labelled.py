@@ -21,7 +21,7 @@ def lines(name):
 
 
 def passages():
-    """`id`, `text`, `metadata` of each."""
+    """`id`, `source`, `title`, `text`, `metadata` of each."""
     return lines("passages.jsonl")
 
 

@@ -48,7 +48,8 @@ class Collection:
     def __init__(self, standin, documents, metadata=None, server=None, index=None):
         self.server, self.embeddings = server or opensearch(), Embeddings(standin)
         self.index = index or self.server.create(len(self.embeddings.embed_query("any")))
-        self.put(documents, metadata)
+        if documents:
+            self.put(documents, metadata)
 
     def put(self, documents, metadata=None):
         """Adds passages, or puts others into their places."""
@@ -201,17 +202,18 @@ def bomb(handler, asked):
 
 @contextlib.contextmanager
 def searching(
-    documents, *, metadata=None, server=None, index=None, proxied=False, tls=None, env=None, **options
+    documents, *, metadata=None, server=None, index=None, proxied=False, rule=None, tls=None, env=None, **options
 ):
     """A gateway that searches these documents on OpenSearch. Its `collection` can be changed; where it is
-    `proxied`, or `tls` is a certificate, its `proxy` stands between them."""
+    `proxied`, or `tls` is a certificate, its `proxy` stands between them and follows the `rule`."""
     with contextlib.ExitStack() as stack:
         standin = Standin()
         stack.callback(standin.stop)
         collection = Collection(standin, documents, metadata, server, index)
-        settings, proxy = collection.env, None
+        # A busy machine is no fault of the search's.
+        settings, proxy = {**collection.env, "RETRIEVAL_TIMEOUT_MS": "10000"}, None
         if proxied or tls:
-            proxy = Proxy(collection.server, tls=tls and tls.context)
+            proxy = Proxy(collection.server, rule, tls and tls.context)
             stack.callback(proxy.stop)
             settings["OPENSEARCH_DOMAIN_ENDPOINT"] = proxy.url
         target = stack.enter_context(running(standin, env={**settings, **(env or {})}, **options))

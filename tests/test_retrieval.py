@@ -115,7 +115,7 @@ def test_a_filter_that_nothing_fulfils_gives_an_answer_without_passages(asking):
     assert message(asking, prompt) == prompt
 
 
-@pytest.mark.parametrize("wrong", ["whales.md", {"source": 7}, {"source": []}, {"": "x"}])
+@pytest.mark.parametrize("wrong", ["whales.md", {"source": None}, {"source": {"a": "b"}}, {"source": []}, {"": "x"}])
 def test_a_wrong_rag_filter_is_refused_with_a_sentence(asking, wrong):
     reply = Http(asking).ask(standin(QUESTION), rag_filter=wrong)
     assert (reply.status, reply.error["param"]) == (400, "rag_filter")
@@ -168,12 +168,11 @@ def test_an_answer_from_before_a_change_is_not_given_after_it(own_collection):
     assert "squid" not in http.ask(prompt).text
     assert http.ask(prompt).headers["x-cache"] == "hit"
     change("penguins.md", "# Penguins\n\nPenguins eat fish and squid.\n")
-    found = lambda: (body := http.ask(prompt).json())["sources"][0]["location"].startswith("penguins.md") and body
-    assert until(found, 20, 0.2, "the new passage")["cached"] == "false"
+    known = lambda: [source["location"].split(" ")[0] for source in http.ask(prompt).json()["sources"]]
+    until(lambda: "penguins.md" in known(), 20, 0.2, "the new passage")
     assert "squid" in target.standin.asked(prompt)[-1]["body"]["messages"][-1]["content"][0]["text"]
     remove("penguins.md")
-    gone = lambda: "penguins.md" not in json.dumps(http.ask(prompt).json()["sources"])
-    until(gone, 20, 0.2, "its end")
+    until(lambda: "penguins.md" not in known(), 20, 0.2, "its end")
 
 
 @pytest.fixture(params=[FILES, OPENSEARCH])

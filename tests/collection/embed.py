@@ -85,7 +85,7 @@ def gelu(x):
 def texts():
     lines = lambda name: (json.loads(line) for line in (HERE / name).read_text().splitlines())
     # As the gateway embeds a passage: a heading says once what the text under it is about.
-    yield from (f"{p['metadata']['title']}\n{p['text']}" for p in lines("passages.jsonl"))
+    yield from (f"{p['title']}\n{p['text']}" for p in lines("passages.jsonl"))
     yield from (question["question"] for question in lines("questions.jsonl"))
 
 

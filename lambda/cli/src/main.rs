@@ -1,6 +1,8 @@
 //! The `llm-gateway` command: every door of the gateway on one machine.
 
 mod collection;
+mod doctor;
+mod domain;
 mod guard;
 mod index;
 mod kept;
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
 async fn run(command: Command) -> Result<ExitCode, String> {
     match command {
         Command::Serve(options) => serve::serve(options).await.map(|()| ExitCode::SUCCESS),
+        Command::Doctor(options) => doctor::doctor(*options).await,
         Command::Upload(options) => upload::upload(*options).await,
         Command::Index(options) => index::index(*options).await,
         Command::PdfText => Ok(index::pdf::extract()),

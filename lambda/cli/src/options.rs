@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::doctor::{self, DoctorOptions};
 use crate::index::{self, IndexOptions};
 use crate::upload::{self, UploadOptions};
 use clap::{Args, Parser, Subcommand};
@@ -32,6 +33,9 @@ pub enum Command {
     /// Take the text out of a PDF: a process of `index`'s own.
     #[command(hide = true, name = index::pdf::COMMAND)]
     PdfText,
+    /// Look whether everything that `serve` needs is there and as it has to be.
+    #[command(after_help = doctor::HELP)]
+    Doctor(Box<DoctorOptions>),
 }
 
 impl Cli {

@@ -62,6 +62,7 @@ impl SearchModel {
     pub fn embedding(&self) -> crate::retrieval::opensearch::Embedding {
         crate::retrieval::opensearch::Embedding {
             model: self.choice.entry.id.clone(),
+            spelling: self.is_local(),
             dimensions: self.dimensions(),
             embed: self.embed.clone(),
         }

@@ -3,7 +3,7 @@
 use gateway::blocks::tokens;
 use gateway::chat;
 use gateway::digest::Lengths;
-use gateway::retrieval::split::within;
+use gateway::retrieval::split::{embedded, within};
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 
@@ -19,7 +19,7 @@ pub struct Passage {
     pub text: String,
     /// Where it comes from, and what its document says of itself.
     pub metadata: Map<String, Value>,
-    /// Tokens of the text, estimated.
+    /// Tokens of what is embedded of it, estimated.
     pub tokens: u64,
 }
 
@@ -27,6 +27,12 @@ impl Passage {
     /// The digest of its document.
     pub fn document(&self) -> &str {
         self.metadata.get("document").and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// The text that is embedded of it.
+    pub fn embedded(&self) -> String {
+        let title = self.metadata.get("title").and_then(Value::as_str).unwrap_or_default();
+        embedded(title, &self.text)
     }
 
     /// Where it stands, for a message.
@@ -111,7 +117,8 @@ impl Maker<'_> {
         metadata.insert("passage_id".to_owned(), id.as_str().into());
         metadata.insert("document".to_owned(), document.digest.as_str().into());
         metadata.insert("loaded_from".to_owned(), self.file.into());
-        Passage { id, tokens: tokens(&text), text, metadata }
+        let passage = Passage { id, text, metadata, tokens: 0 };
+        Passage { tokens: tokens(&passage.embedded()), ..passage }
     }
 }
 

@@ -164,7 +164,7 @@ impl Run {
     }
 
     async fn vectors(&self, batch: Vec<Passage>, changes: &Sender<Change>) -> Result<(), String> {
-        let texts = batch.iter().map(|passage| passage.text.clone()).collect();
+        let texts = batch.iter().map(Passage::embedded).collect();
         let (vectors, tokens) = self.target.embedding.vectors(texts).await?;
         self.report.count(|counts| counts.embedded += tokens);
         for (passage, vector) in batch.into_iter().zip(vectors) {

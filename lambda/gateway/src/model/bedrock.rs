@@ -3,6 +3,7 @@
 //! One try, no retries: whether another may follow is the engine's to say. Every wait has a limit,
 //! because the SDK has none on a stream.
 
+mod check;
 mod failure;
 mod reader;
 mod setup;

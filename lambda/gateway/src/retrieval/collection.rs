@@ -4,7 +4,7 @@
 use super::fusion::{self, Half, candidates, distinct};
 use super::nearest::Nearest;
 use super::ranking::Ranking;
-use super::split::{Format, split};
+use super::split::{Format, embedded, split};
 use super::{Embed, Mode, Purpose, Query, metadata};
 use crate::chat::Passage;
 use crate::digest::hex;
@@ -168,9 +168,10 @@ impl Collection {
         let found = match (rules.mode, near) {
             (Mode::Vector, Some(near)) => self.top(&near, query, |_| true),
             (Mode::Hybrid, Some(near)) => {
-                let words = self.ranking.scores(&query.text);
+                let least_share = if spelling { 0 } else { fusion::LEAST_SHARE };
+                let words = self.ranking.scores(&query.text, least_share);
                 let named = |place: usize| words.get(place).is_some_and(|score| *score > 0.0);
-                let [by_words, by_vectors] = fusion::WEIGHTS;
+                let [by_words, by_vectors] = fusion::weights(spelling);
                 fusion::fuse(&[
                     Half { weight: by_words, found: self.top(&words, query, named) },
                     Half {
@@ -180,7 +181,7 @@ impl Collection {
                 ])
             }
             _ => {
-                let words = self.ranking.scores(&query.text);
+                let words = self.ranking.scores(&query.text, 0);
                 self.top(&words, query, |place| words.get(place).is_some_and(|score| *score > 0.0))
             }
         };
@@ -232,7 +233,7 @@ impl Collection {
 async fn vectors(document: &Document, embed: &Embed) -> Result<Nearest, Error> {
     let mut nearest: Option<Nearest> = None;
     for batch in document.passages.chunks(BATCH) {
-        let texts = batch.iter().map(|passage| format!("{}\n{}", passage.title(), passage.text)).collect();
+        let texts = batch.iter().map(|passage| embedded(passage.title(), &passage.text)).collect();
         let made = embed(texts, Purpose::Document).await?.vectors;
         let dimensions = made.first().map_or(0, Vec::len);
         let all = nearest.get_or_insert_with(|| Nearest::new(dimensions));

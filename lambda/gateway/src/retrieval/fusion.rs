@@ -10,8 +10,17 @@ use crate::chat::Passage;
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
+/// The share of a question's content words, in percent, under which a passage is no candidate by words,
+/// where vectors know meaning. A question in other words than the passage's has some word in common with
+/// many passages, and the best of those would otherwise stand as high as the best by meaning: measured in
+/// docs/recall.md.
+pub const LEAST_SHARE: usize = 50;
+
 /// The weights of the two halves, text and vector. They add up to 1, which the server asks of them.
-pub const WEIGHTS: [f32; 2] = [0.5, 0.5];
+/// Vectors that know spelling alone see what words see, and less sharply.
+pub fn weights(spelling: bool) -> [f32; 2] {
+    if spelling { [0.7, 0.3] } else { [0.5, 0.5] }
+}
 
 /// What the worst candidate of a half gets, so that it is still told from one that was not found.
 const FOUND: f32 = 0.001;

@@ -61,21 +61,25 @@ impl Ranking {
     }
 
     /// How well each text fits the question, in their order: 0 where it has none of the question's
-    /// content words, so that a question without any finds nothing.
-    pub fn scores(&self, question: &str) -> Vec<f32> {
+    /// content words, or fewer than this share of them in percent, so that a question without any finds
+    /// nothing.
+    pub fn scores(&self, question: &str, least_share: usize) -> Vec<f32> {
         let mut asked = words::stems(question);
         asked.sort_unstable();
         asked.dedup();
-        let mut scores = vec![0f32; self.texts];
+        let mut scores = vec![(0f32, 0usize); self.texts];
         for postings in asked.iter().filter_map(|stem| self.terms.get(stem.as_str())) {
             let rarity = self.rarity(postings.len());
             for posting in postings {
-                if let Some(score) = scores.get_mut(posting.text as usize) {
+                if let Some((score, words)) = scores.get_mut(posting.text as usize) {
                     *score += rarity * posting.weight;
+                    *words += 1;
                 }
             }
         }
-        scores
+        // Rounded down, as OpenSearch does with `minimum_should_match`.
+        let least = asked.len() * least_share / 100;
+        scores.into_iter().map(|(score, words)| if words >= least { score } else { 0.0 }).collect()
     }
 
     /// The inverse document frequency, in the form that is never negative.
@@ -99,7 +103,7 @@ mod tests {
 
     /// The texts that are found, best first.
     fn order(texts: &[&str], question: &str) -> Vec<usize> {
-        let scores = Ranking::new(texts).scores(question);
+        let scores = Ranking::new(texts).scores(question, 0);
         let mut found: Vec<usize> = (0..texts.len()).filter(|text| scores[*text] > 0.0).collect();
         found.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
         found
@@ -109,6 +113,23 @@ mod tests {
     fn the_rarer_word_decides() {
         let texts = ["the server starts", "the server logs", "the server encrypts", "nothing"];
         assert_eq!(order(&texts, "which server is encrypting?"), [2, 0, 1]);
+    }
+
+    #[test]
+    fn a_text_with_too_small_a_share_of_the_words_is_not_found() {
+        let ranking = Ranking::new(["quota", "quota of a month", "quota of a month, raised by hand"]);
+        let found =
+            |question, share| ranking.scores(question, share).iter().map(|score| *score > 0.0).collect();
+        let check = |question, share, expected: [bool; 3]| {
+            let found: Vec<bool> = found(question, share);
+            assert_eq!(found, expected, "{question} {share}");
+        };
+        check("raise the quota this month, please", 0, [true, true, true]);
+        check("raise the quota this month, please", 50, [true, true, true]);
+        check("raise the quota this month, please", 67, [false, true, true]);
+        check("raise the quota this month, please", 100, [false, false, true]);
+        check("who can raise the quota of the month of May?", 50, [true, true, true]);
+        check("can someone raise the quota of next month?", 50, [false, true, true]);
     }
 
     #[test]

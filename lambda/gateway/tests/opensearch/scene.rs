@@ -43,7 +43,7 @@ pub fn open(server: &Server, more: &[(&str, &str)]) -> OpenSearch {
 /// The same with an embedder and credentials of the test's own.
 pub fn with(server: &Server, more: &[(&str, &str)], embed: Embed, config: Option<&SdkConfig>) -> OpenSearch {
     let settings = settings(&server.url, more);
-    let embedding = Embedding { model: "test".into(), dimensions: 2, embed };
+    let embedding = Embedding { model: "test".into(), spelling: false, dimensions: 2, embed };
     OpenSearch::open(connector(None).unwrap(), config, &settings.retrieval, embedding).unwrap().unwrap()
 }
 

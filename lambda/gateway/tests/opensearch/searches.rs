@@ -32,7 +32,7 @@ async fn a_hybrid_search_is_one_request_over_a_connection_that_is_kept() {
     assert!(asked[0].line.starts_with("POST /docs/_search?preference="), "{}", asked[0].line);
     assert_eq!(asked[0].header("accept-encoding"), Some("gzip"));
     let body = asked[0].json();
-    assert_eq!(body.pointer("/query/hybrid/queries/0/match/text/query"), Some(&json!(WORDS)));
+    assert_eq!(body.pointer("/query/hybrid/queries/0/multi_match/query"), Some(&json!(WORDS)));
     assert_eq!(body["_source"], json!(["text", "metadata"]));
     assert!(body.pointer("/query/hybrid/queries/1/knn/vector_field/vector").is_some());
     assert!(body.get("search_pipeline").is_some());
@@ -86,7 +86,7 @@ async fn words_alone_are_searched_where_the_embedding_fails_or_is_slow() {
             let index = with(server, &[("RETRIEVAL_TIMEOUT_MS", "1000")], embed.clone(), None);
             assert_eq!(texts(&index).await[0], "words");
             let asked = server.take();
-            assert!(asked.len() == 1 && asked[0].json()["query"].get("match").is_some(), "{asked:?}");
+            assert!(asked.len() == 1 && asked[0].json()["query"].get("multi_match").is_some(), "{asked:?}");
         }
     }
 }
@@ -116,7 +116,8 @@ async fn words_alone_embed_nothing() {
         with(&server, &[("RETRIEVAL_MODE", "text"), ("OPENSEARCH_TEXT_FIELD", "body")], counting, None);
     found(&index, &query()).await.unwrap();
     assert_eq!(calls.load(Ordering::Relaxed), 0);
-    assert_eq!(server.take()[0].json()["query"], json!({ "match": { "body": { "query": WORDS } } }));
+    let words = server.take()[0].json()["query"]["multi_match"].take();
+    assert_eq!((&words["query"], &words["fields"]), (&json!(WORDS), &json!(["body", "metadata.title"])));
 }
 
 #[tokio::test]

@@ -54,6 +54,9 @@ const LACKING_FRESH: Duration = Duration::from_secs(2);
 pub struct Embedding {
     /// The model behind it.
     pub model: String,
+    /// Its vectors know spelling and not meaning: in hybrid mode they rank what the words have found, and
+    /// find nothing by themselves.
+    pub spelling: bool,
     /// How long its vectors are.
     pub dimensions: usize,
     /// The way to it.

@@ -8,7 +8,7 @@ use super::hits::{Found, Hit};
 use super::reply::Reply;
 use crate::chat::Passage;
 use crate::error::Error;
-use crate::retrieval::fusion::{Half, WEIGHTS, fuse};
+use crate::retrieval::fusion::{Half, fuse, weights};
 use crate::retrieval::{Mode, Purpose, Query};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -33,7 +33,8 @@ impl OpenSearch {
     /// The server refuses, is away, or says something that cannot be read.
     pub(super) async fn passages(&self, query: &Query) -> Result<Vec<Passage>, Error> {
         let Clauses::All(filter) = self.clauses(&query.filter).await? else { return Ok(Vec::new()) };
-        let search = Search { fields: &self.fields, k: query.k, filter: &filter };
+        let spelling = self.embedding.spelling;
+        let search = Search { fields: &self.fields, k: query.k, filter: &filter, spelling };
         let text = shortened(&query.text);
         let found = match self.mode {
             Mode::Text => self.found(&search.text(&text)).await?,
@@ -51,7 +52,9 @@ impl OpenSearch {
             let half = search.text_half(text);
             let (words, vector) = tokio::join!(self.found(&half), self.vector_in_time(text));
             return match vector {
-                Some(vector) => Ok(merged(words?, self.found(&search.vector_half(&vector)).await?)),
+                Some(vector) => {
+                    Ok(merged(search, words?, self.found(&search.vector_half(text, &vector)).await?))
+                }
                 None => words,
             };
         }
@@ -73,10 +76,10 @@ impl OpenSearch {
             return Err(reply.refusal());
         }
         // The server does not know hybrid searches, or something else is wrong: then a half fails too.
-        let halves = (search.text_half(text), search.vector_half(&vector));
+        let halves = (search.text_half(text), search.vector_half(text, &vector));
         let (words, meaning) = tokio::try_join!(self.found(&halves.0), self.found(&halves.1))?;
         self.set_merging(Merging::Lacking);
-        Ok(merged(words, meaning))
+        Ok(merged(search, words, meaning))
     }
 
     async fn found(&self, body: &Value) -> Result<Scored, Error> {
@@ -107,6 +110,15 @@ impl OpenSearch {
         let embedded = timeout(self.limit / 2, self.vector(text)).await;
         let vector = embedded.unwrap_or_else(|_| Err(away("the embedding takes too long")));
         vector.inspect_err(|error| tracing::warn!(%error, "searched by words alone")).ok()
+    }
+
+    /// Does the server merge the halves of hybrid searches? None until one has found something.
+    pub fn merges(&self) -> Option<bool> {
+        match self.merging() {
+            Merging::Unknown => None,
+            Merging::Offered => Some(true),
+            Merging::Lacking => Some(false),
+        }
     }
 
     fn merging(&self) -> Merging {
@@ -142,9 +154,9 @@ fn scored(found: Found) -> Scored {
 }
 
 /// The halves as a server would merge them.
-fn merged(words: Scored, meaning: Scored) -> Scored {
+fn merged(search: &Search<'_>, words: Scored, meaning: Scored) -> Scored {
     let mut hits = HashMap::new();
-    let halves = [words, meaning].into_iter().zip(WEIGHTS).map(|(half, weight)| {
+    let halves = [words, meaning].into_iter().zip(weights(search.spelling)).map(|(half, weight)| {
         let found = half.into_iter().map(|(hit, score)| {
             let key = hit.key();
             hits.entry(key.clone()).or_insert(hit);
