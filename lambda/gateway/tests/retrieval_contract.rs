@@ -102,7 +102,7 @@ pub(crate) fn vector(text: &str) -> Vec<f32> {
 macro_rules! promises {
     ($($room:ident :: $promise:ident),* $(,)?) => {
         promises!(@side embedded, $($room::$promise),*);
-        promises!(@side opensearch, $($room::$promise),*);
+        promises!(@side on_opensearch, $($room::$promise),*);
     };
     (@side $side:ident, $($room:ident :: $promise:ident),*) => {
         mod $side {

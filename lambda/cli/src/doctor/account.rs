@@ -33,17 +33,29 @@ pub struct Account {
     pub findings: Vec<Finding>,
 }
 
+impl Account {
+    /// AWS was not asked, and why.
+    pub fn unasked(why: &str) -> Account {
+        Account::only(Finding::note("AWS", format!("not asked: {why}")))
+    }
+
+    /// Nothing else was found out.
+    pub fn only(finding: Finding) -> Account {
+        Account { findings: vec![finding], ..Account::default() }
+    }
+}
+
 /// Looks for a Region and credentials, and asks AWS whose they are: that needs no permission and costs
 /// nothing.
 pub async fn look(settings: &Settings) -> Account {
     let config = match aws::load(settings.ca_bundle.as_deref(), settings.region.as_deref()).await {
         Ok(config) => config,
         Err(sentence) => {
-            return Account { findings: vec![Finding::wrong("AWS region", sentence)], ..Account::default() };
+            return Account::only(Finding::wrong("AWS region", sentence));
         }
     };
     let region = config.region().map(ToString::to_string).unwrap_or_default();
-    let mut account = Account { findings: vec![Finding::ok("AWS region", region)], ..Account::default() };
+    let mut account = Account::only(Finding::ok("AWS region", region));
     match credentials(&config).await {
         Err(sentence) => account.findings.push(Finding::wrong("AWS credentials", sentence)),
         Ok(()) => {

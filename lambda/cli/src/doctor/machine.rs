@@ -17,6 +17,21 @@ use tokio::time::timeout;
 /// How long whatever has the port may take to say what it is.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 
+/// Endpoints of AWS's services that are no addresses: the SDK takes one for a mistake in its own code.
+pub fn endpoints(vars: &[(String, String)]) -> Vec<Finding> {
+    let is_address =
+        |url: &str| url.parse::<http::Uri>().is_ok_and(|uri| uri.scheme().is_some() && uri.host().is_some());
+    let named = vars.iter().filter(|(name, _)| name.starts_with("AWS_ENDPOINT_URL"));
+    let wrong = named.filter(|(_, url)| !is_address(url));
+    let sentence = |(name, _): &(String, String)| {
+        Finding::wrong(
+            "settings",
+            format!("{name} is no URL. Unset it, or write it with http:// or https://."),
+        )
+    };
+    wrong.map(sentence).collect()
+}
+
 /// Who may call, and whether the port is free.
 pub async fn door(options: &ServeOptions, origins: &[String]) -> Vec<Finding> {
     let allowed: Vec<String> = options.allow_origin.iter().chain(origins).cloned().collect();

@@ -11,7 +11,7 @@ mod search;
 
 pub use options::{DoctorOptions, HELP};
 
-use crate::domain::Domain;
+use crate::domain::{Domain, Vars, with_endpoint};
 use crate::options::{ModelOption, ServeOptions};
 use account::Account;
 use aws_types::SdkConfig;
@@ -29,12 +29,6 @@ use tokio::time::timeout;
 
 /// How long each part of it may take. Parts wait for one another only where they need to.
 const LIMIT: Duration = Duration::from_secs(20);
-
-/// The setting that a domain's endpoint stands for.
-const ENDPOINT: &str = "OPENSEARCH_DOMAIN_ENDPOINT";
-
-/// The environment.
-type Vars = Vec<(String, String)>;
 
 /// Looks and prints.
 ///
@@ -64,21 +58,23 @@ pub async fn doctor(options: DoctorOptions) -> Result<ExitCode, String> {
 async fn look(options: &DoctorOptions, mut settings: Settings, vars: Vars) -> Vec<Finding> {
     let serve = &options.serve;
     let mut findings = vec![Finding::ok("settings", "can be read")];
+    let endpoints = machine::endpoints(&vars);
+    let reachable = endpoints.is_empty();
+    findings.extend(endpoints);
     findings.extend(machine::door(serve, &settings.allowed_origins).await);
     if settings.tables.is_none() || settings.retrieval.opensearch.is_none() {
         findings.push(machine::data(serve));
     }
     findings.extend(machine::answers(serve));
-    let account = match uses_of_aws(options, &settings) {
-        uses if uses.is_empty() => {
-            let nothing = "not asked: nothing that is set or given needs it";
-            Account { findings: vec![Finding::note("AWS", nothing)], ..Account::default() }
-        }
-        _ => within("AWS credentials", account::look(&settings))
-            .await
-            .unwrap_or_else(|late| Account { findings: vec![late], ..Account::default() }),
+    let account = match needs_aws(options, &settings) {
+        false => Account::unasked("nothing that is set or given needs it"),
+        true if !reachable => Account::unasked("its endpoints have to be mended first"),
+        true => within("AWS credentials", account::look(&settings)).await.unwrap_or_else(Account::only),
     };
     findings.extend(account.findings.clone());
+    if !reachable {
+        return findings;
+    }
     let search_model = match search_model(serve, &settings) {
         Ok(model) => model,
         Err(sentence) => {
@@ -94,7 +90,7 @@ async fn look(options: &DoctorOptions, mut settings: Settings, vars: Vars) -> Ve
     let (described, endpoint) = described(options, &settings, &account).await;
     findings.extend(described);
     if let Some(endpoint) = endpoint.filter(|_| settings.retrieval.opensearch.is_none()) {
-        match Settings::from_vars(vars.into_iter().chain([(ENDPOINT.to_owned(), endpoint)])) {
+        match Settings::from_vars(with_endpoint(vars, &endpoint)) {
             Ok(with) => settings = with,
             Err(wrong) => findings.extend(wrong.into_iter().map(|one| Finding::wrong("settings", one))),
         }
@@ -110,18 +106,14 @@ async fn look(options: &DoctorOptions, mut settings: Settings, vars: Vars) -> Ve
     findings
 }
 
-/// What needs AWS's credentials.
-fn uses_of_aws(options: &DoctorOptions, settings: &Settings) -> Vec<&'static str> {
-    let signed =
-        settings.retrieval.opensearch.as_ref().is_some_and(|there| matches!(there.auth, Auth::Iam(_)));
-    let uses = [
-        (options.serve.model == ModelOption::Bedrock, "--model bedrock"),
-        (settings.tables.is_some(), "ANSWERS_TABLE"),
-        (settings.jobs_queue.is_some(), "JOBS_QUEUE_URL"),
-        (signed, "OPENSEARCH_DOMAIN_ENDPOINT"),
-        (options.domain.is_some(), "--domain"),
-    ];
-    uses.into_iter().filter(|(used, _)| *used).map(|(_, what)| what).collect()
+/// Does anything need AWS's credentials?
+fn needs_aws(options: &DoctorOptions, settings: &Settings) -> bool {
+    let there = settings.retrieval.opensearch.as_ref();
+    options.serve.model == ModelOption::Bedrock
+        || options.domain.is_some()
+        || settings.tables.is_some()
+        || settings.jobs_queue.is_some()
+        || there.is_some_and(|there| matches!(there.auth, Auth::Iam(_)))
 }
 
 async fn rows(account: &Account, settings: &Settings) -> Vec<Finding> {

@@ -8,6 +8,7 @@ use gateway::config::Settings;
 use gateway::config::retrieval::{Auth, OpenSearch as There, Service};
 use gateway::retrieval::opensearch::OpenSearch;
 use gateway::retrieval::opensearch::client::{Call, Client};
+use gateway::retrieval::opensearch::mapping::{self, Vectors as Wanted};
 use gateway::retrieval::opensearch::reply::Reply;
 use gateway::retrieval::{Embed, Mode, Query, Retrieval, Vectors};
 use gateway::search_model::SearchModel;
@@ -39,12 +40,16 @@ pub async fn look(
     }
     let mut embedding = model.embedding();
     embedding.embed = made_up(model.dimensions());
+    // It is to find something whatever the words of the collection are.
+    embedding.spelling = false;
     let search = match OpenSearch::open(connector, config, &settings.retrieval, embedding) {
         Ok(Some(search)) => search,
         Ok(None) => return findings,
         Err(sentence) => return vec![Finding::wrong("OpenSearch", sentence)],
     };
-    match index(&client, there, &search).await {
+    let vectors = (settings.retrieval.mode != Mode::Text)
+        .then(|| Wanted { model: model.choice.entry.id.clone(), dimensions: model.dimensions() });
+    match index(&client, there, &search, vectors).await {
         Ok(finding) => findings.push(finding),
         Err(finding) => {
             findings.push(finding);
@@ -108,7 +113,12 @@ async fn server(client: &Client, there: &There) -> Result<Option<Finding>, Findi
 }
 
 /// Is the index there, does it fit the settings, is something in it?
-async fn index(client: &Client, there: &There, search: &OpenSearch) -> Result<Finding, Finding> {
+async fn index(
+    client: &Client,
+    there: &There,
+    search: &OpenSearch,
+    vectors: Option<Wanted>,
+) -> Result<Finding, Finding> {
     let (what, name) = ("index", &there.index);
     let wrong = |sentence: String| Finding::wrong(what, sentence);
     let path = utf8_percent_encode(name, NON_ALPHANUMERIC).to_string();
@@ -118,6 +128,15 @@ async fn index(client: &Client, there: &There, search: &OpenSearch) -> Result<Fi
         return Err(wrong(refused(&format!("the index {name}"), &seen)));
     }
     search.check().await.map_err(wrong)?;
+    if let Some(vectors) = vectors {
+        let path = format!("/{path}/_settings?flat_settings=true");
+        let set = client.ask(&Call::get(path, LIMIT)).await.and_then(|reply| reply.json::<Value>());
+        let (set, mappings) = (set.unwrap_or_default(), seen.json::<Value>().unwrap_or_default());
+        for (name, index) in mappings.as_object().into_iter().flatten() {
+            let knn = set[name]["settings"]["index.knn"].as_str();
+            mapping::judge(name, &index["mappings"], knn, &there.fields, &vectors).map_err(wrong)?;
+        }
+    }
     let counted = client.ask(&Call::get(format!("/{path}/_count"), LIMIT)).await;
     let counted = counted.and_then(|reply| reply.json::<Value>());
     match counted.ok().and_then(|count| count["count"].as_u64()) {

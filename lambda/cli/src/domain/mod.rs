@@ -9,7 +9,15 @@ use aws_sdk_opensearch::config::timeout::TimeoutConfig;
 use aws_sdk_opensearch::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_opensearch::types::{DomainProcessingStatusType, DomainStatus};
 use aws_types::SdkConfig;
+use gateway::aws;
+use gateway::config::Settings;
 use std::time::Duration;
+
+/// The setting that a domain's endpoint stands for.
+pub const ENDPOINT: &str = "OPENSEARCH_DOMAIN_ENDPOINT";
+
+/// The environment.
+pub type Vars = Vec<(String, String)>;
 
 /// How long an answer of the service may take, retries included.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -96,6 +104,31 @@ impl Domain {
             }
         }
     }
+}
+
+/// The environment with a domain's endpoint in the place of `OPENSEARCH_DOMAIN_ENDPOINT`.
+///
+/// # Errors
+/// A sentence: the domain cannot be found or called, or the environment names another endpoint.
+pub async fn named(name: &str, vars: Vars) -> Result<Vars, String> {
+    let settings = Settings::from_vars(vars.iter().cloned()).map_err(|wrong| wrong.join("\n"))?;
+    let config = aws::load(settings.ca_bundle.as_deref(), settings.region.as_deref()).await?;
+    let domain = Domain::describe(&config, name).await?;
+    let endpoint = domain.reachable()?;
+    match settings.retrieval.opensearch {
+        Some(set) if set.endpoint != endpoint => Err(format!(
+            "{ENDPOINT} is {}, and the domain {name} is at {endpoint}. Unset it, or leave out --domain.",
+            set.endpoint
+        )),
+        _ => Ok(with_endpoint(vars, endpoint)),
+    }
+}
+
+/// The environment with this endpoint.
+pub fn with_endpoint(mut vars: Vars, endpoint: &str) -> Vars {
+    vars.retain(|(name, _)| name != ENDPOINT);
+    vars.push((ENDPOINT.to_owned(), endpoint.to_owned()));
+    vars
 }
 
 /// The names of the domains that are there, as a part of a sentence.

@@ -28,7 +28,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 #[allow(non_camel_case_types, reason = "the names of the sides in the tests' names")]
 pub(crate) enum Kind {
     embedded,
-    opensearch,
+    on_opensearch,
 }
 
 /// Where passages are put.
@@ -46,7 +46,7 @@ pub(crate) async fn world(kind: Kind, rules: Rules, passages: &[Given]) -> World
 pub(crate) async fn searched(kind: Kind, rules: Rules, spelling: bool, passages: &[Given]) -> World {
     let world = match kind {
         Kind::embedded => embedded(rules, spelling),
-        Kind::opensearch => served(rules, spelling).await,
+        Kind::on_opensearch => served(rules, spelling).await,
     };
     world.side.fill(passages).await;
     world

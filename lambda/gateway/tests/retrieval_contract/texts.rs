@@ -45,7 +45,7 @@ pub(crate) async fn any_passage_comes_back_as_it_is(side: Kind) {
         let found = world.find(&query).await;
         assert_eq!(found[0].text, format!("{text} marker{number}"));
     }
-    let odd = json!({ "source": ["a"], "title": { "x": 1 } });
+    let odd = json!({ "source": ["a", "b"], "page": "seven" });
     world.replace(&[("zebra".into(), odd)]).await;
     assert_eq!(world.find(&Query { text: "zebra".into(), k: 1, filter: Filter::default() }).await.len(), 1);
 }
