@@ -210,7 +210,8 @@ def searching(
         standin = Standin()
         stack.callback(standin.stop)
         collection = Collection(standin, documents, metadata, server, index)
-        settings, proxy = collection.env, None
+        # A busy machine is no fault of the search's.
+        settings, proxy = {**collection.env, "RETRIEVAL_TIMEOUT_MS": "10000"}, None
         if proxied or tls:
             proxy = Proxy(collection.server, tls=tls and tls.context)
             stack.callback(proxy.stop)

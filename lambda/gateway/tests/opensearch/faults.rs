@@ -129,6 +129,13 @@ async fn a_start_says_what_must_be_mended() {
             mapping(json!({ "text": text, "vector_field": { "type": "knn_vector", "dimension": 384 } })),
             vec!["384", "makes 2", "EMBEDDINGS_MODEL", "llm-gateway index"],
         ),
+        (
+            Said::ok(&json!({ "docs": { "mappings": {
+                "_meta": { "llm_gateway": { "embeddings_model": "another", "dimensions": 2 } },
+                "properties": { "text": text, "vector_field": { "type": "knn_vector", "dimension": 2 } },
+            } } })),
+            vec!["vectors of another", "EMBEDDINGS_MODEL=another"],
+        ),
     ] {
         let sentence = start(said, &[]).await.unwrap_err();
         assert!(words.iter().all(|word| sentence.contains(word)), "{sentence}");

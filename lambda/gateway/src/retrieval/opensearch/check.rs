@@ -91,6 +91,13 @@ impl OpenSearch {
             ));
         }
         let (model, makes) = (&self.embedding.model, self.embedding.dimensions as u64);
+        let filled_with = mapping["_meta"]["llm_gateway"]["embeddings_model"].as_str();
+        if let Some(other) = filled_with.filter(|other| other != model) {
+            return Err(format!(
+                "The index \"{index}\" holds vectors of {other}, and those of {model} do not compare with them. Set \
+                 EMBEDDINGS_MODEL={other}, or fill another index with `llm-gateway index PATH`."
+            ));
+        }
         match vector["dimension"].as_u64() {
             Some(has) if has != makes => Err(format!(
                 "The index \"{index}\" holds vectors of {has} numbers, and {model} makes {makes}. Set \
