@@ -202,10 +202,10 @@ def bomb(handler, asked):
 
 @contextlib.contextmanager
 def searching(
-    documents, *, metadata=None, server=None, index=None, proxied=False, tls=None, env=None, **options
+    documents, *, metadata=None, server=None, index=None, proxied=False, rule=None, tls=None, env=None, **options
 ):
     """A gateway that searches these documents on OpenSearch. Its `collection` can be changed; where it is
-    `proxied`, or `tls` is a certificate, its `proxy` stands between them."""
+    `proxied`, or `tls` is a certificate, its `proxy` stands between them and follows the `rule`."""
     with contextlib.ExitStack() as stack:
         standin = Standin()
         stack.callback(standin.stop)
@@ -213,7 +213,7 @@ def searching(
         # A busy machine is no fault of the search's.
         settings, proxy = {**collection.env, "RETRIEVAL_TIMEOUT_MS": "10000"}, None
         if proxied or tls:
-            proxy = Proxy(collection.server, tls=tls and tls.context)
+            proxy = Proxy(collection.server, rule, tls and tls.context)
             stack.callback(proxy.stop)
             settings["OPENSEARCH_DOMAIN_ENDPOINT"] = proxy.url
         target = stack.enter_context(running(standin, env={**settings, **(env or {})}, **options))
