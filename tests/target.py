@@ -43,8 +43,8 @@ def until(check, limit=10.0, every=0.01, what="the condition"):
 class Standin:
     """The Bedrock stand-in as a process, and what it has seen."""
 
-    def __init__(self, port=0):
-        command = [STANDIN, "--port", str(port), "--record"]
+    def __init__(self, *options, port=0, record=True):
+        command = [STANDIN, "--port", str(port), *(["--record"] if record else []), *options]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self.url = self.process.stdout.readline().strip()
         assert self.url.startswith("http://"), "the Bedrock stand-in did not start"

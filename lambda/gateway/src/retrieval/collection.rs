@@ -4,7 +4,7 @@
 use super::fusion::{self, Half, candidates, distinct};
 use super::nearest::Nearest;
 use super::ranking::Ranking;
-use super::split::{Format, split};
+use super::split::{Format, embedded, split};
 use super::{Embed, Mode, Purpose, Query, metadata};
 use crate::chat::Passage;
 use crate::digest::hex;
@@ -233,7 +233,7 @@ impl Collection {
 async fn vectors(document: &Document, embed: &Embed) -> Result<Nearest, Error> {
     let mut nearest: Option<Nearest> = None;
     for batch in document.passages.chunks(BATCH) {
-        let texts = batch.iter().map(|passage| format!("{}\n{}", passage.title(), passage.text)).collect();
+        let texts = batch.iter().map(|passage| embedded(passage.title(), &passage.text)).collect();
         let made = embed(texts, Purpose::Document).await?.vectors;
         let dimensions = made.first().map_or(0, Vec::len);
         let all = nearest.get_or_insert_with(|| Nearest::new(dimensions));

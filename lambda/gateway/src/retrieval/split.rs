@@ -52,10 +52,21 @@ pub fn split(name: &str, text: &str, format: Format) -> Vec<Passage> {
     cut(name, text, format).into_iter().map(|(passage, _)| passage).collect()
 }
 
+/// Characters of a title that are embedded with its passage.
+const EMBEDDED_TITLE: usize = 100;
+
+/// The text that is embedded of a passage. The title goes with it, because it says once what the text under
+/// it is about: docs/recall.md has what that is worth.
+pub fn embedded(title: &str, text: &str) -> String {
+    let title: String = title.chars().take(EMBEDDED_TITLE).collect();
+    format!("{title}\n{text}")
+}
+
 /// The same passages, those of more than so many tokens (`blocks::tokens`) in several: a model's window is
-/// a limit that no structure moves.
+/// a limit that no structure moves. The titles that are embedded with them are counted too.
 pub fn within(passages: Vec<Passage>, window: u64) -> Vec<Passage> {
     let parted = |passage: Passage| {
+        let window = window.saturating_sub(tokens(&embedded(&passage.source.title, "")));
         let fits = tokens(&passage.text) <= window;
         // No character is more than one token.
         let limit = if fits { usize::MAX } else { usize::try_from(window).unwrap_or(usize::MAX).max(1) };
