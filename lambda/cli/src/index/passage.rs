@@ -89,7 +89,8 @@ impl Maker<'_> {
     fn passage(&mut self, document: &Document, piece: chat::Passage) -> Passage {
         let chat::Passage { text, source } = piece;
         let parts = || {
-            let parts = Lengths::new("passage").part(source.location.as_bytes());
+            // Two files may hold the same part of the same source, and only one of them may go.
+            let parts = Lengths::new("passage").part(self.file.as_bytes()).part(source.location.as_bytes());
             parts.part(source.title.as_bytes()).part(text.as_bytes())
         };
         let count =

@@ -80,7 +80,7 @@ fn text(file: &File, format: Format, window: u64) -> Result<Part, String> {
     // A byte order mark is no part of the text, and would hide a heading in the first line.
     let pieces = split(&file.name, text.strip_prefix('\u{feff}').unwrap_or(&text), format);
     let document = Document { digest, ..Document::default() };
-    let passages = Maker::new(&file.name, window).passages(&document, pieces);
+    let passages = Maker::new(&file.name, window).passages(&document, titled(pieces));
     Ok(Part { passages, documents: 1, bytes: file.size })
 }
 
@@ -92,7 +92,7 @@ fn book(file: &File, pages: &[String], window: u64) -> Result<Part, String> {
         // Some fonts map characters to none.
         let text = page.replace('\0', "");
         let document = Document { digest: digest.clone(), page: Some(number), ..Document::default() };
-        passages.extend(maker.passages(&document, split(&file.name, &text, Format::Text)));
+        passages.extend(maker.passages(&document, titled(split(&file.name, &text, Format::Text))));
     }
     match passages.is_empty() {
         true => {
@@ -101,6 +101,15 @@ fn book(file: &File, pages: &[String], window: u64) -> Result<Part, String> {
         }
         false => Ok(Part { passages, documents: 1, bytes: file.size }),
     }
+}
+
+/// Titles without the path, which is the location: the headings, or else the file's own name.
+fn titled(mut pieces: Vec<chat::Passage>) -> Vec<chat::Passage> {
+    for source in pieces.iter_mut().map(|piece| &mut piece.source) {
+        let headings = source.title.strip_prefix(&source.location).and_then(|rest| rest.strip_prefix(" › "));
+        source.title = headings.unwrap_or(row::last_segment(&source.location)).to_owned();
+    }
+    pieces
 }
 
 /// The digest of a document. Another way of cutting has another number.

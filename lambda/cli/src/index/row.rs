@@ -81,7 +81,8 @@ fn named(
     }
 }
 
-fn last_segment(location: &str) -> &str {
+/// What a location is called where nothing else is said.
+pub fn last_segment(location: &str) -> &str {
     location.trim_end_matches('/').rsplit('/').next().unwrap_or_default()
 }
 

@@ -264,9 +264,10 @@ impl Loader {
     /// Asks until the server has time for it.
     async fn ask(&self, method: Method, path: &str, body: Bytes) -> Result<Reply, String> {
         let path = format!("/{}{path}", super::escaped(&self.name));
-        let call = Call { method, path, body, limit: LIMIT, repeatable: false };
-        let patience = if self.heard.load(Ordering::Relaxed) { self.patience } else { FIRST_PATIENCE };
-        let (until, mut pause) = (Instant::now() + patience.min(self.patience), FIRST_PAUSE);
+        let heard = self.heard.load(Ordering::Relaxed);
+        let patience = if heard { self.patience } else { FIRST_PATIENCE.min(self.patience) };
+        let call = Call { method, path, body, limit: LIMIT.min(patience), repeatable: false };
+        let (until, mut pause) = (Instant::now() + patience, FIRST_PAUSE);
         loop {
             let reply = self.client.send(&call).await;
             let busy = match &reply {

@@ -39,7 +39,7 @@ pub fn body(fields: &FieldNames, vectors: &Vectors, serverless: bool) -> Value {
     let said = json!({ "embeddings_model": vectors.model, "dimensions": vectors.dimensions });
     json!({
         "settings": { "index": { "knn": true } },
-        "mappings": { "_meta": { "llm_gateway": said }, "dynamic_templates": [strings], "properties": properties },
+        "mappings": { "_meta": { "llm_gateway": said }, "date_detection": false, "dynamic_templates": [strings], "properties": properties },
     })
 }
 

@@ -164,19 +164,25 @@ impl Writer {
             if number > line {
                 self.end_line();
             }
-            if self.verbatim {
-                self.write(part.trim_end_matches('\r'), number);
+            match self.verbatim {
+                true => self.write(part.trim_end_matches('\r'), number),
+                false => self.words(part, number),
+            }
+        }
+    }
+
+    /// Text within a line, in which any white space is one space.
+    fn words(&mut self, text: &str, line: u64) {
+        for (number, word) in text.split(|c: char| c.is_whitespace() && c != '\u{a0}').enumerate() {
+            self.gap |= number > 0;
+            if word.is_empty() {
                 continue;
             }
-            for (word, text) in part.split(|c: char| c.is_whitespace() && c != '\u{a0}').enumerate() {
-                self.gap |= word > 0;
-                if !text.is_empty() {
-                    let gap = self.gap && !self.line.is_empty() && !self.line.ends_with(' ');
-                    self.write(if gap { " " } else { "" }, number);
-                    self.write(text, number);
-                    self.gap = false;
-                }
+            if self.gap && !self.line.is_empty() && !self.line.ends_with(' ') {
+                self.write(" ", line);
             }
+            self.write(word, line);
+            self.gap = false;
         }
     }
 
