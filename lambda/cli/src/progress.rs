@@ -58,6 +58,11 @@ impl Bar {
         self.0.reset_eta();
     }
 
+    /// It goes away.
+    pub fn end(&self) {
+        self.0.finish_and_clear();
+    }
+
     /// A line above the bar.
     pub fn say(&self, line: &str) {
         self.0.suspend(|| say(line));

@@ -79,6 +79,7 @@ fn only_the_settings_and_main_read_the_environment() {
         users_of(
             "env::var",
             &[
+                "lambda/cli/src/index/mod.rs",
                 "lambda/cli/src/serve.rs",
                 "lambda/cli/src/doctor/mod.rs",
                 "lambda/rest/src/main.rs",

@@ -71,7 +71,9 @@ impl Embedding {
             let may_pass = match error.kind {
                 Kind::InvalidRequest | Kind::TooLarge => return Ok(Err(error)),
                 Kind::Throttled => true,
-                Kind::Unavailable | Kind::UpstreamError | Kind::DeadlineExceeded => self.heard.load(Ordering::Relaxed),
+                Kind::Unavailable | Kind::UpstreamError | Kind::DeadlineExceeded => {
+                    self.heard.load(Ordering::Relaxed)
+                }
                 _ => false,
             };
             let wait = pause.max(error.retry_after.unwrap_or_default());
@@ -157,7 +159,8 @@ mod tests {
             }
         });
         let (vectors, tokens) = embedding.vectors(texts(&["a", "bb", "bad", "dddd", "e"])).await.unwrap();
-        let expected = [Ok(vec![1.0]), Ok(vec![2.0]), Err("too long".to_owned()), Ok(vec![4.0]), Ok(vec![1.0])];
+        let expected =
+            [Ok(vec![1.0]), Ok(vec![2.0]), Err("too long".to_owned()), Ok(vec![4.0]), Ok(vec![1.0])];
         assert_eq!((vectors.as_slice(), tokens), (&expected[..], 4));
         assert_eq!(seen.lock().unwrap().as_slice(), [5, 2, 3, 1, 2]);
     }

@@ -116,5 +116,7 @@ fn number(id: &str) -> u128 {
 /// # Errors
 /// A sentence.
 pub async fn all_of(store: &Store, file: &str) -> Result<Vec<String>, String> {
-    Beside { store, file, known: HashMap::new(), twice: Vec::new(), all: false, seen: HashSet::new() }.gone().await
+    Beside { store, file, known: HashMap::new(), twice: Vec::new(), all: false, seen: HashSet::new() }
+        .gone()
+        .await
 }

@@ -82,16 +82,17 @@ impl Local {
             embeddings_model: vectors.model.clone(),
             dimensions: vectors.dimensions,
         };
-        let kept = if path.exists() { Some(File::open(&path).map_err(cannot)?) } else { None };
-        if kept.is_some() {
-            fits(&path, &header)?;
-        }
+        // Before anything is read, so that nobody changes it meanwhile.
         let journal = if write {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(cannot)?;
             Some(journal(dir)?)
         } else {
             None
         };
+        let kept = if path.exists() { Some(File::open(&path).map_err(cannot)?) } else { None };
+        if kept.is_some() {
+            fits(&path, &header)?;
+        }
         let (dir, entries) = (dir.to_owned(), BTreeMap::new());
         let mut local = Local { dir, header, kept, journal, end: 0, entries, changed: false };
         local.read_kept().map_err(cannot)?;
@@ -164,7 +165,8 @@ impl Local {
     /// What is held of a file behind an id, a page of it.
     pub fn of_file(&self, file: &str, after: Option<&str>) -> Vec<Held> {
         let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let entries = self.entries.get(file).into_iter().flat_map(|of| of.range::<str, _>((begin, Bound::Unbounded)));
+        let entries =
+            self.entries.get(file).into_iter().flat_map(|of| of.range::<str, _>((begin, Bound::Unbounded)));
         entries.take(PAGE).map(|(id, entry)| held(file, id, entry)).collect()
     }
 

@@ -86,7 +86,8 @@ impl Maker<'_> {
             let parts = Lengths::new("passage").part(source.location.as_bytes());
             parts.part(source.title.as_bytes()).part(text.as_bytes())
         };
-        let count = self.seen.entry(u128::from_str_radix(&parts().hex()[..ID], 16).unwrap_or_default()).or_default();
+        let count =
+            self.seen.entry(u128::from_str_radix(&parts().hex()[..ID], 16).unwrap_or_default()).or_default();
         let mut id = parts().part(&count.to_be_bytes()).hex();
         id.truncate(ID);
         *count += 1;
@@ -129,7 +130,11 @@ mod tests {
         let moved = passages("a.md", "\n\n# A\ntext\n");
         assert_eq!(one[0].id, moved[0].id);
         assert_ne!(one[0].metadata["first_line"], moved[0].metadata["first_line"]);
-        for other in [passages("b.md", "# A\ntext\n"), passages("a.md", "# A\ntexts\n"), passages("a.md", "# B\ntext\n")] {
+        for other in [
+            passages("b.md", "# A\ntext\n"),
+            passages("a.md", "# A\ntexts\n"),
+            passages("a.md", "# B\ntext\n"),
+        ] {
             assert_ne!(one[0].id, other[0].id);
         }
         assert_eq!(one[0].place(), "a.md, line 1");
@@ -147,8 +152,10 @@ mod tests {
     #[test]
     fn a_documents_own_metadata_stands_beside_ours_and_does_not_replace_it() {
         let own = serde_json::json!({ "lang": "en", "passage_id": "mine", "source": "elsewhere" });
-        let document = Document { metadata: own.as_object().unwrap().clone(), digest: "d".into(), page: Some(3) };
-        let passage = Maker::new("a.pdf", 99).passages(&document, split("a.pdf", "text", Format::Text)).remove(0);
+        let document =
+            Document { metadata: own.as_object().unwrap().clone(), digest: "d".into(), page: Some(3) };
+        let passage =
+            Maker::new("a.pdf", 99).passages(&document, split("a.pdf", "text", Format::Text)).remove(0);
         let expected = serde_json::json!({ "source": "a.pdf", "title": "a.pdf", "page": 3, "lang": "en",
             "passage_id": passage.id, "document": "d", "loaded_from": "a.pdf" });
         assert_eq!(Value::from(passage.metadata), expected);

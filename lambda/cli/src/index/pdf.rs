@@ -65,7 +65,9 @@ pub fn extract() -> ExitCode {
     let _time = rlimit::setrlimit(rlimit::Resource::CPU, LIMIT.as_secs(), LIMIT.as_secs());
     let mut bytes = Vec::new();
     let read = std::io::stdin().lock().read_to_end(&mut bytes);
-    let Ok(pages) = read.map_err(|_| ()).and_then(|_| pdf_extract::extract_text_from_mem_by_pages(&bytes).map_err(|_| ()))
+    let Ok(pages) = read
+        .map_err(|_| ())
+        .and_then(|_| pdf_extract::extract_text_from_mem_by_pages(&bytes).map_err(|_| ()))
     else {
         return ExitCode::FAILURE;
     };

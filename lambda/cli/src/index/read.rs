@@ -95,7 +95,10 @@ fn book(file: &File, pages: &[String], window: u64) -> Result<Part, String> {
         passages.extend(maker.passages(&document, split(&file.name, &text, Format::Text)));
     }
     match passages.is_empty() {
-        true => Err("holds no text: its pages may be pictures, which have to go through text recognition first".into()),
+        true => {
+            Err("holds no text: its pages may be pictures, which have to go through text recognition first"
+                .into())
+        }
         false => Ok(Part { passages, documents: 1, bytes: file.size }),
     }
 }
@@ -132,7 +135,10 @@ fn rows(file: &File, window: u64, report: &Report, to: &Sender<Part>) -> Result<
             }
         }
         if maker.count() > MOST {
-            return Err(format!("{} has more than {MOST} passages. Split it; the rest was left out.", file.name));
+            return Err(format!(
+                "{} has more than {MOST} passages. Split it; the rest was left out.",
+                file.name
+            ));
         }
         if part.passages.len() >= PART {
             part.bytes = meter.bytes() - told;

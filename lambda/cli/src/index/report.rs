@@ -71,6 +71,11 @@ impl Report {
         }
     }
 
+    /// Takes the bar away.
+    pub fn end(&self) {
+        self.bar.end();
+    }
+
     /// A line above the bar.
     pub fn say(&self, line: &str) {
         self.bar.say(line);

@@ -24,7 +24,8 @@ pub struct Row {
 /// # Errors
 /// A sentence that names the field.
 pub fn read(json: &[u8], file: &str, line: u64) -> Result<Row, String> {
-    let text = std::str::from_utf8(json).map_err(|_| "It is no UTF-8 text. Save the file as UTF-8.".to_owned())?;
+    let text =
+        std::str::from_utf8(json).map_err(|_| "It is no UTF-8 text. Save the file as UTF-8.".to_owned())?;
     let row: Value = serde_json::from_str(text).map_err(|error| format!("It is no valid JSON: {error}."))?;
     let Value::Object(mut row) = row else {
         return Err("It is no JSON object. A row is {\"text\": \"…\"}.".to_owned());
@@ -50,7 +51,9 @@ pub fn read(json: &[u8], file: &str, line: u64) -> Result<Row, String> {
     }
     let long = serde_json::to_string(&metadata).map_or(0, |json| json.len());
     if long > LONGEST_METADATA {
-        return Err(format!("`metadata` has {long} bytes, and every passage is stored with it. Leave it at 32 KB."));
+        return Err(format!(
+            "`metadata` has {long} bytes, and every passage is stored with it. Leave it at 32 KB."
+        ));
     }
     let location = source.unwrap_or_else(|| file.to_owned());
     let own = title.unwrap_or_else(|| last_segment(&location).to_owned());
@@ -99,9 +102,13 @@ mod tests {
         assert_eq!(source.span, Some((7, 7)));
         assert_eq!(Value::from(own.document.metadata), json!({ "lang": "en", "id": 4 }));
         let foreign =
-            row(json!({ "page_content": "hello", "metadata": { "source": "https://x.org/a", "page": 2 } })).unwrap();
+            row(json!({ "page_content": "hello", "metadata": { "source": "https://x.org/a", "page": 2 } }))
+                .unwrap();
         let source = &foreign.pieces[0].source;
-        assert_eq!((source.title.as_str(), source.location.as_str(), source.span), ("a", "https://x.org/a", None));
+        assert_eq!(
+            (source.title.as_str(), source.location.as_str(), source.span),
+            ("a", "https://x.org/a", None)
+        );
         assert_eq!(Value::from(foreign.document.metadata), json!({ "page": 2 }));
     }
 

@@ -2,8 +2,8 @@
 
 use gateway::retrieval::split::Format;
 use std::fs::{self, Metadata};
-use std::path::{Component, Path};
 use std::path::PathBuf;
+use std::path::{Component, Path};
 
 /// How a file is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +22,8 @@ impl Kind {
     fn of(name: &str, named: bool) -> Option<Kind> {
         let lower = name.to_ascii_lowercase();
         let ends = |endings: &[&str]| endings.iter().any(|ending| lower.ends_with(ending));
-        if ends(&[".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz"]) || (named && ends(&[".json", ".json.gz"])) {
+        if ends(&[".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz"]) || (named && ends(&[".json", ".json.gz"]))
+        {
             return Some(Kind::Rows);
         }
         if ends(&[".pdf"]) { Some(Kind::Pdf) } else { Format::of(name).map(Kind::Text) }
@@ -68,9 +69,8 @@ pub fn walk(paths: &[PathBuf]) -> Result<Walk, String> {
             walk.files.push(File { path: path.clone(), name, size: 0, kind: Kind::Rows });
             continue;
         }
-        let metadata = fs::metadata(path).map_err(|error| {
-            format!("{} cannot be read: {error}. Nothing was indexed.", path.display())
-        })?;
+        let metadata = fs::metadata(path)
+            .map_err(|error| format!("{} cannot be read: {error}. Nothing was indexed.", path.display()))?;
         let name = name(path);
         if metadata.is_dir() {
             walk.directory(path, &name);
@@ -94,7 +94,8 @@ impl Walk {
         entries.sort_by_key(fs::DirEntry::file_name);
         for entry in entries {
             let own = entry.file_name().to_string_lossy().into_owned();
-            let inner = if name.is_empty() { own.clone() } else { format!("{}/{own}", name.trim_end_matches('/')) };
+            let inner =
+                if name.is_empty() { own.clone() } else { format!("{}/{own}", name.trim_end_matches('/')) };
             // `DirEntry::metadata` does not follow symbolic links.
             match entry.metadata() {
                 _ if own.starts_with('.') => {}
@@ -124,7 +125,9 @@ impl Walk {
     pub fn covers(&self, name: &str) -> bool {
         self.roots.iter().any(|root| match root.as_str() {
             "" => !name.starts_with('/') && !name.starts_with("../"),
-            root => name.strip_prefix(root).is_some_and(|rest| rest.is_empty() || root.ends_with('/') || rest.starts_with('/')),
+            root => name
+                .strip_prefix(root)
+                .is_some_and(|rest| rest.is_empty() || root.ends_with('/') || rest.starts_with('/')),
         })
     }
 }
@@ -147,13 +150,24 @@ mod tests {
     fn every_kind_is_found_and_nothing_hidden_or_linked() {
         let home = tempfile::tempdir().unwrap();
         let root = home.path().join("docs");
-        for name in ["b.md", "a/deep/c.TXT", "a/d.html", "e.pdf", "f.jsonl", ".hidden.md", ".git/x.md", "g.json", "h.rs"] {
+        for name in [
+            "b.md",
+            "a/deep/c.TXT",
+            "a/d.html",
+            "e.pdf",
+            "f.jsonl",
+            ".hidden.md",
+            ".git/x.md",
+            "g.json",
+            "h.rs",
+        ] {
             fs::create_dir_all(root.join(name).parent().unwrap()).unwrap();
             fs::write(root.join(name), "x").unwrap();
         }
         std::os::unix::fs::symlink(&root, root.join("loop")).unwrap();
         let walk = walk(&[root.clone(), root.join("b.md"), root.join("g.json"), root.join("h.rs")]).unwrap();
-        let found: Vec<_> = names(&walk).iter().map(|name| name.rsplit_once("docs/").unwrap().1.to_owned()).collect();
+        let found: Vec<_> =
+            names(&walk).iter().map(|name| name.rsplit_once("docs/").unwrap().1.to_owned()).collect();
         assert_eq!(found, ["a/d.html", "a/deep/c.TXT", "b.md", "e.pdf", "f.jsonl", "g.json"]);
         assert_eq!((walk.others, walk.wrong.len()), (2, 1));
         assert!(super::walk(&[root.join("nothing")]).is_err());
@@ -161,7 +175,8 @@ mod tests {
 
     #[test]
     fn a_name_is_covered_by_the_paths_it_stands_below() {
-        let covers = |root: &str, name: &str| Walk { roots: vec![root.into()], ..Walk::default() }.covers(name);
+        let covers =
+            |root: &str, name: &str| Walk { roots: vec![root.into()], ..Walk::default() }.covers(name);
         assert!(covers("docs", "docs/a.md") && covers("docs", "docs") && covers("/", "/a.md"));
         assert!(!covers("docs", "docs2/a.md") && !covers("docs/a", "docs/b.md"));
         assert!(covers("", "a.md") && !covers("", "/a.md") && !covers("", "../a.md"));

@@ -13,9 +13,9 @@ mod write;
 pub use options::{HELP, UploadOptions};
 
 use crate::rows::Source;
+use crate::say;
 use crate::signals::stop_at_a_signal;
 use crate::threads::apart;
-use crate::say;
 use check::Checked;
 use gateway::store::Bulk;
 use state::{State, StateFile};

@@ -3,6 +3,7 @@
 use super::state::{State, StateFile};
 use crate::progress::Bar;
 use crate::rows::{Rows, Source};
+use crate::threads::apart;
 use gateway::store::{Bulk, CuratedRow, Progress};
 use std::pin::pin;
 use std::sync::Arc;
