@@ -69,15 +69,6 @@ class Collection:
         return {"OPENSEARCH_DOMAIN_ENDPOINT": self.server.url, "OPENSEARCH_INDEX": self.index}
 
 
-@functools.cache
-def unrelated():
-    """Settings to search an index in which no question of tests about something else finds anything."""
-    index = opensearch().create(8)
-    opensearch().put(index, {"1": {"text": "Quokkas are marsupials.", "metadata": {"source": "quokkas.md"}}})
-    settings = {"OPENSEARCH_DOMAIN_ENDPOINT": opensearch().url, "OPENSEARCH_INDEX": index}
-    return {**settings, "RETRIEVAL_MODE": "text", "RETRIEVAL_TIMEOUT_MS": "10000"}
-
-
 class Asked:
     """A request as it came in."""
 
