@@ -346,6 +346,7 @@ def test_a_server_that_is_not_right_is_told_with_what_to_do(doctor, server, answ
     assert all(word in said for word in words), report.lines
 
 
+@pytest.mark.slow
 def test_a_service_that_says_nothing_holds_nobody_up_for_long(doctor, account, server):
     silent = server(stalls)
     begun = time.monotonic()

@@ -4,6 +4,7 @@ use crate::options::ServeOptions;
 use gateway::aws;
 use gateway::config::Settings;
 use gateway::config::retrieval::Auth;
+use gateway::model::Embedder;
 use gateway::model::catalog::Api;
 use gateway::model::embedding::HashedEmbedding;
 use gateway::retrieval::Retrieval;
@@ -75,14 +76,22 @@ fn local(
     Ok(index)
 }
 
-/// The embeddings model of this process.
+/// What embeds for searches: `bedrock` for its models, where they can be reached.
+///
+/// # Errors
+/// A sentence that names `EMBEDDINGS_MODEL`.
+pub fn search_model(settings: &Settings, bedrock: Option<&Arc<dyn Embedder>>) -> Result<SearchModel, String> {
+    SearchModel::open(settings, bedrock.is_none(), |api| match api {
+        Api::LocalEmbedding => Some(Arc::new(HashedEmbedding)),
+        _ => bedrock.cloned(),
+    })
+}
+
+/// What embeds the documents that are read here.
 fn here(settings: &Settings) -> Result<SearchModel, String> {
     let mut settings = settings.clone();
     settings.retrieval.embeddings_model = None;
-    SearchModel::open(&settings, true, |api| match api {
-        Api::LocalEmbedding => Some(Arc::new(HashedEmbedding)),
-        _ => None,
-    })
+    search_model(&settings, None)
 }
 
 fn meaning(model: &SearchModel) -> Meaning {

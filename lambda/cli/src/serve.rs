@@ -12,12 +12,10 @@ use gateway::config::Settings;
 use gateway::edge::Doors;
 use gateway::gateway::{Gateway, Rooms};
 use gateway::model::bedrock::Bedrock;
-use gateway::model::catalog::Api;
 use gateway::model::embedding::HashedEmbedding;
 use gateway::model::extractive::Extractive;
 use gateway::model::scripted::Scripted;
 use gateway::model::{Embedder, Model};
-use gateway::search_model::SearchModel;
 use gateway::store::Store;
 use gateway::telemetry;
 use std::net::SocketAddr;
@@ -90,7 +88,7 @@ pub async fn serve(options: Box<ServeOptions>) -> Result<(), String> {
 /// The rooms as the options say, and the doors over them.
 async fn open(options: &ServeOptions, settings: Settings) -> Result<Doors, String> {
     let (model, embedder, stands_in) = models(options, &settings).await?;
-    let search_model = search_model(&settings, &embedder, stands_in.is_some())?;
+    let search_model = collection::search_model(&settings, stands_in.is_none().then_some(&embedder))?;
     let retrieval = collection::open(options, &settings, &search_model).await?;
     let kept = Kept::open(options, &settings).await?;
     if let (Some(store), Some(file)) = (&kept.store, &options.answers) {
@@ -130,18 +128,6 @@ async fn models(options: &ServeOptions, settings: &Settings) -> Result<Models, S
             let bedrock = Arc::new(bedrock.map_err(|error| error.message)?);
             (bedrock.clone(), bedrock, None)
         }
-    })
-}
-
-/// What embeds for searches: `embedder` asks Bedrock where nothing stands in for its models.
-fn search_model(
-    settings: &Settings,
-    embedder: &Arc<dyn Embedder>,
-    local: bool,
-) -> Result<SearchModel, String> {
-    SearchModel::open(settings, local, |api| match api {
-        Api::LocalEmbedding => Some(Arc::new(HashedEmbedding)),
-        _ => (!local).then(|| embedder.clone()),
     })
 }
 

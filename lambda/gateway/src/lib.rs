@@ -36,6 +36,5 @@ pub mod shared_flight;
 pub mod store;
 pub mod telemetry;
 pub mod whole;
-#[cfg(feature = "embedded")]
 pub mod words;
 pub mod worker;

@@ -1,8 +1,9 @@
-//! Words as the embedded parts compare them: lower case, English stop words out, stemmed.
+//! Words as searches compare them: lower case, English stop words out, stemmed.
 //!
 //! Scripts written without spaces (Chinese, Japanese, Korean) become overlapping pairs of
 //! characters, which finds words in them without a dictionary.
 
+#[cfg(feature = "embedded")]
 use rust_stemmers::{Algorithm, Stemmer};
 use std::borrow::Cow;
 
@@ -32,6 +33,7 @@ pub fn plain(text: &str) -> Vec<String> {
 }
 
 /// The content words of a text in their order: stemmed, without stop words.
+#[cfg(feature = "embedded")]
 pub fn stems(text: &str) -> Vec<String> {
     let stemmer = Stemmer::create(Algorithm::English);
     let content = plain(text).into_iter().filter(|word| STOP_WORDS.binary_search(&word.as_str()).is_err());

@@ -114,6 +114,14 @@ fn each_sdk_is_named_in_one_room() {
 }
 
 #[test]
+fn the_control_plane_is_in_no_function() {
+    for member in ["gateway", "rest", "ws"] {
+        let manifest = fs::read_to_string(root().join(format!("lambda/{member}/Cargo.toml"))).unwrap();
+        assert!(!manifest.contains("aws-sdk-opensearch"), "{member} has the control plane");
+    }
+}
+
+#[test]
 fn rooms_do_not_use_each_other() {
     let rooms = ["store", "retrieval", "model", "queue"];
     let engine = [

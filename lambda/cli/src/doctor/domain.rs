@@ -28,21 +28,20 @@ fn state(domain: &Domain) -> Finding {
     }
 }
 
-/// Hybrid searches that merge came with OpenSearch 2.10, and with a pipeline of their own and filters inside
-/// the k-NN half before that; what the server can do is tried below, this only explains it.
+/// Hybrid searches with a depth came with 2.19. What the server can do is tried by a search; this explains it.
 fn engine(domain: &Domain) -> Finding {
     let engine = &domain.engine;
     let version = engine.strip_prefix("OpenSearch_").and_then(|version| version.split_once('.'));
     let version =
         version.and_then(|(major, minor)| Some((major.parse::<u32>().ok()?, minor.parse::<u32>().ok()?)));
     match version {
-        Some(version) if version >= (2, 10) => Finding::ok("engine", engine.clone()),
+        Some(version) if version >= (2, 19) => Finding::ok("engine", engine.clone()),
         Some(_) => {
-            Finding::note("engine", format!("{engine} is older than 2.10: hybrid searches are merged here"))
+            Finding::note("engine", format!("{engine} is older than 2.19: hybrid searches are merged here"))
         }
         None => Finding::wrong(
             "engine",
-            format!("{engine} is no OpenSearch. Upgrade the domain to OpenSearch 2.11 or later."),
+            format!("{engine} is no OpenSearch. Upgrade the domain to OpenSearch 2.19 or later."),
         ),
     }
 }

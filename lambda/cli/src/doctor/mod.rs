@@ -11,13 +11,14 @@ mod search;
 
 pub use options::{DoctorOptions, HELP};
 
+use crate::collection;
 use crate::domain::{Domain, Vars, with_endpoint};
 use crate::options::{ModelOption, ServeOptions};
 use account::Account;
 use aws_types::SdkConfig;
 use gateway::config::Settings;
 use gateway::config::retrieval::Auth;
-use gateway::model::catalog::Api;
+use gateway::model::Embedder;
 use gateway::model::embedding::HashedEmbedding;
 use gateway::search_model::SearchModel;
 use report::Finding;
@@ -152,14 +153,10 @@ fn usable(account: &Account) -> Option<&SdkConfig> {
     account.config.as_ref().filter(|_| account.has_credentials)
 }
 
-/// The embeddings model, as `serve` chooses it. It is asked for nothing here.
+/// The embeddings model, as `serve` chooses it. It is asked for nothing here, whoever stands for it.
 fn search_model(options: &ServeOptions, settings: &Settings) -> Result<SearchModel, String> {
-    let bedrock = options.model == ModelOption::Bedrock;
-    SearchModel::open(settings, !bedrock, |api| match api {
-        Api::LocalEmbedding => Some(Arc::new(HashedEmbedding)),
-        _ if bedrock => Some(Arc::new(HashedEmbedding)),
-        _ => None,
-    })
+    let unasked: Arc<dyn Embedder> = Arc::new(HashedEmbedding);
+    collection::search_model(settings, (options.model == ModelOption::Bedrock).then_some(&unasked))
 }
 
 /// What a part of the report finds, or that it took too long.

@@ -103,7 +103,7 @@ async fn server(client: &Client, there: &There) -> Result<Option<Finding>, Findi
         }
         (_, Some(number)) => Err(Finding::wrong(
             what,
-            format!("{endpoint} is version {number} of something else. Name an OpenSearch, 2.11 or later."),
+            format!("{endpoint} is version {number} of something else. Name an OpenSearch."),
         )),
         _ => Err(Finding::wrong(
             what,

@@ -17,6 +17,7 @@ mod walk;
 
 pub use options::{HELP, IndexOptions};
 
+use crate::domain::{self, Vars};
 use crate::say;
 use crate::signals::stop_at_a_signal;
 use crate::threads::apart;
@@ -39,7 +40,11 @@ pub async fn index(options: IndexOptions) -> Result<ExitCode, String> {
         say("--prune removes what is gone below a PATH, and standard input is none. Leave one of them out.");
         return Ok(ExitCode::from(2));
     }
-    let settings = target::settings(&options, std::env::vars())?;
+    let mut vars: Vars = std::env::vars().collect();
+    if let Some(name) = &options.domain {
+        vars = domain::named(name, vars).await?;
+    }
+    let settings = target::settings(&options, vars)?;
     let stop = stop_at_a_signal()?;
     let paths = options.paths.clone();
     let walk =

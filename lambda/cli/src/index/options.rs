@@ -19,6 +19,7 @@ Examples:
   llm-gateway index docs handbook.pdf --dry-run
   llm-gateway index docs handbook.pdf
   OPENSEARCH_DOMAIN_ENDPOINT=https://search-docs-abc.us-east-1.es.amazonaws.com llm-gateway index docs --prune
+  llm-gateway index docs --domain docs
   zcat export.jsonl.gz | llm-gateway index -
 
 Exit codes: 0 everything is indexed (or could be, with --dry-run), 1 something is not, 2 wrong use."#;
@@ -32,6 +33,10 @@ pub struct IndexOptions {
     /// The OpenSearch index. Default: OPENSEARCH_INDEX, or llm-gateway.
     #[arg(long, value_name = "NAME", conflicts_with = "data")]
     pub index: Option<String>,
+    /// The domain of Amazon OpenSearch Service to write to: its endpoint is asked for, in the place of
+    /// OPENSEARCH_DOMAIN_ENDPOINT.
+    #[arg(long, value_name = "NAME", conflicts_with = "data")]
+    pub domain: Option<String>,
     /// Write this machine's index in this directory, even where OPENSEARCH_DOMAIN_ENDPOINT is set.
     /// Default: .llm-gateway.
     #[arg(long, value_name = "DIR")]

@@ -52,7 +52,8 @@ pub fn settings(
         (Some(name), Some(opensearch)) => opensearch.index.clone_from(name),
         (Some(_), None) => {
             return Err(
-                "--index names an index of OpenSearch: set OPENSEARCH_DOMAIN_ENDPOINT too.".to_owned()
+                "--index names an index of OpenSearch: set OPENSEARCH_DOMAIN_ENDPOINT or --domain too."
+                    .to_owned(),
             );
         }
         (None, _) => {}

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -19,6 +19,9 @@ pub const FILE: &str = "passages.jsonl";
 
 /// What the first line says of the format.
 pub const FORMAT: &str = "llm-gateway passages 1";
+
+/// Bytes of the first line at most.
+const LONGEST_HEADER: u64 = 64 * 1024;
 
 /// The first line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,11 +48,21 @@ struct Line {
 /// # Errors
 /// A sentence that says what to do.
 pub fn header(path: &Path) -> Result<Header, String> {
-    let mut first = String::new();
-    let file = File::open(path).map_err(|error| unread(path, &error))?;
-    BufReader::new(file).read_line(&mut first).map_err(|error| unread(path, &error))?;
-    let header = serde_json::from_str(&first).ok();
-    header.filter(|header: &Header| header.format == FORMAT && header.dimensions > 0).ok_or_else(|| {
+    first(&mut open(path)?, path).map(|(header, _)| header)
+}
+
+fn open(path: &Path) -> Result<BufReader<File>, String> {
+    File::open(path).map(BufReader::new).map_err(|error| unread(path, &error))
+}
+
+/// The header, and its line as it stands there.
+fn first(lines: &mut BufReader<File>, path: &Path) -> Result<(Header, Vec<u8>), String> {
+    let mut line = Vec::new();
+    // Another file's first line may be all of it.
+    lines.take(LONGEST_HEADER).read_until(b'\n', &mut line).map_err(|error| unread(path, &error))?;
+    let header = serde_json::from_slice(&line).ok();
+    let header = header.filter(|header: &Header| header.format == FORMAT && header.dimensions > 0);
+    header.map(|header| (header, line)).ok_or_else(|| {
         format!(
             "{} does not begin with the line of {FORMAT:?}. Make it anew with `llm-gateway index`, or remove it.",
             path.display()
@@ -63,7 +76,8 @@ pub fn header(path: &Path) -> Result<Header, String> {
 /// # Errors
 /// A sentence that says what to do.
 pub fn read(path: &Path, model: Option<&str>) -> Result<Document, String> {
-    let header = header(path)?;
+    let mut lines = open(path)?;
+    let (header, mut line) = first(&mut lines, path)?;
     if let Some(model) = model.filter(|model| *model != header.embeddings_model) {
         let (file, theirs) = (path.display(), &header.embeddings_model);
         return Err(format!(
@@ -72,24 +86,21 @@ pub fn read(path: &Path, model: Option<&str>) -> Result<Document, String> {
              be reached, or search words alone with RETRIEVAL_MODE=text."
         ));
     }
-    let mut lines = BufReader::new(File::open(path).map_err(|error| unread(path, &error))?);
-    let (mut hash, mut line) = (Sha256::new(), Vec::new());
-    let (mut passages, mut vectors) = (Vec::new(), Nearest::new(header.dimensions));
-    for number in 1u64.. {
+    let (mut hash, mut passages) = (Sha256::new_with_prefix(&line), Vec::new());
+    let mut vectors = Nearest::new(header.dimensions);
+    for number in 2u64.. {
         line.clear();
         if lines.read_until(b'\n', &mut line).map_err(|error| unread(path, &error))? == 0 {
             break;
         }
         hash.update(&line);
-        if number > 1 {
-            let broken = |why: String| {
-                format!(
-                    "{}: line {number} is no passage: {why}. Make the file anew with `llm-gateway index`.",
-                    path.display()
-                )
-            };
-            passages.push(take(&line, &mut vectors).map_err(broken)?);
-        }
+        let broken = |why: String| {
+            let file = path.display();
+            format!(
+                "{file}: line {number} is no passage: {why}. Make the file anew with `llm-gateway index`."
+            )
+        };
+        passages.push(take(&line, &mut vectors).map_err(broken)?);
     }
     let vectors = OnceLock::from(vectors);
     Ok(Document { name: FILE.to_owned(), passages, digest: hash.finalize().into(), vectors })
