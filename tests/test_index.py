@@ -182,6 +182,9 @@ def test_a_killed_run_goes_on_where_it_was(index):
     assert added + unchanged == 6000 and 0 < unchanged < 6000
     assert len(by_number(index)) == 6000
     assert index.counts() == (0, 0, 6000, 0)
+    rows = (index.home / "docs" / "rows.jsonl").read_text().splitlines(keepends=True)
+    index.write("rows.jsonl", "".join(rows[5:3000] + rows[3002:]))
+    assert index.counts() == (0, 5993, 0, 7), "rows of a large file that are gone go, and the others' lines move"
     assert sorted(path.name for path in (index.home / ".llm-gateway").glob("*")) in ([], ["passages.jsonl"])
 
 

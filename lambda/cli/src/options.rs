@@ -60,7 +60,7 @@ pub struct ServeOptions {
     /// Keep nothing: no answer cache, no conversations, no jobs, no resume of ended replies.
     #[arg(long, env = "LLM_GATEWAY_NO_STORE")]
     pub no_store: bool,
-    /// Text and Markdown files to answer from. Default: the gateway's own documents.
+    /// Text, Markdown and HTML files to answer from. Default: the gateway's own documents.
     #[arg(long, value_name = "DIR", env = "LLM_GATEWAY_DOCUMENTS")]
     pub documents: Option<PathBuf>,
     /// Curated answers to load: a JSON list or JSON Lines of {"pk": question, "answer": …}.

@@ -64,7 +64,9 @@ pub fn read(json: &[u8], file: &str, line: u64) -> Result<Row, String> {
         let span = (!foreign).then_some((line, line));
         piece.source = Source { title: own.clone(), location: location.clone(), score: 0.0, span };
     }
-    let digest = Lengths::new("row 1").part(json).hex();
+    // A row that moved names another line, unless it names none.
+    let place = if foreign { 0 } else { line };
+    let digest = Lengths::new("row 1").part(json).part(&place.to_be_bytes()).hex();
     Ok(Row { document: Document { metadata, digest, page: None }, pieces })
 }
 

@@ -103,7 +103,7 @@ impl Loader {
     /// The setting that has vectors searched; none where the server does not show it.
     async fn knn(&self) -> Result<Option<String>, String> {
         let reply = self.ask(Method::GET, "/_settings?flat_settings=true", Bytes::new()).await?;
-        if matches!(reply.status, 401 | 403) {
+        if !reply.is_success() {
             return Ok(None);
         }
         let indexes: Map<String, Value> = self.read(&reply)?;
