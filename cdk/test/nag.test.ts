@@ -59,7 +59,7 @@ interface Report {
 /** What cdk-nag finds in a stack: rule, with logical ids as `ID`, and place. */
 function findings(vars: Vars): [rule: string, place: string][] {
   return withDirectory((directory) => {
-    const { app } = makeApp(readSettings({ ...BASE, ...vars }), directory);
+    const { app } = makeApp(readSettings({ ...BASE, ...vars }), { outdir: directory });
     Validations.of(app).addPlugins(new AwsSolutionsChecks(app));
     try {
       app.synth();
