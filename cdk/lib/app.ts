@@ -1,6 +1,6 @@
 /** The app: one stack, from what is set in an environment. */
 
-import { App, DefaultStackSynthesizer } from 'aws-cdk-lib';
+import { App, type AppProps, DefaultStackSynthesizer } from 'aws-cdk-lib';
 import { GatewayStack } from './gateway-stack.ts';
 import type { Settings } from './settings.ts';
 
@@ -17,9 +17,9 @@ const FLAGS = {
   '@aws-cdk/core:enablePartitionLiterals': true,
 };
 
-/** An app and its one stack. */
-export function makeApp(settings: Settings, outdir?: string): { app: App; stack: GatewayStack } {
-  const app = new App({ context: FLAGS, analyticsReporting: false, outdir });
+/** An app and its one stack; `props` are for whoever runs it without the `cdk` command. */
+export function makeApp(settings: Settings, props: AppProps = {}): { app: App; stack: GatewayStack } {
+  const app = new App({ analyticsReporting: false, ...props, context: { ...FLAGS, ...props.context } });
   const local = app.node.tryGetContext(LOCAL) !== undefined;
   const stack = new GatewayStack(app, settings.stackName, {
     settings,
