@@ -11,6 +11,8 @@ import uuid
 
 from websockets.sync.client import connect
 
+from target import until
+
 LIMIT = 30
 FRAME = 8_000
 MODEL = "anthropic.claude-haiku-4-5-20251001-v1:0"
@@ -95,6 +97,14 @@ class Http:
         with self.open("POST", f"/{model}", {"prompt": prompt, "stream": True, **more}) as response:
             assert response.status == 200, response.read()
             return events(response)
+
+    def job(self, prompt, **more):
+        """Door 6: takes a job in, waits until it has ended well, and gives the status object of its reply."""
+        taken = self.post("/invokeModel", {"prompt": prompt, **more}).json()
+        job = taken["SendMessageResponse"]["SendMessageResult"]["MessageId"]
+        ended = lambda: (status := self.get(f"/jobs/{job}").json())["completed_at"] and status
+        assert (status := until(ended, LIMIT, 0.05, f"job {job}"))["status"] == "completed", status
+        return self.answer(job)
 
     def answer(self, request_id):
         """The status object of a reply."""

@@ -4,7 +4,9 @@
 
     cargo build --workspace
     python3 -m venv target/test-venv
-    target/test-venv/bin/pip install -r tests/requirements.txt
+    target/test-venv/bin/pip install -r tests/requirements.txt -r tests/requirements-langchain.txt
+    scripts/fetch-elasticmq target/elasticmq
+    scripts/fetch-opensearch target/opensearch
     npm ci --prefix tests
     target/test-venv/bin/pytest -n 4 tests
 
@@ -19,6 +21,7 @@ import contextlib
 import pytest
 from clients import Http
 
+import opensearch
 import target as targets
 
 
@@ -46,6 +49,11 @@ def own():
     """Starts gateways of this test's own, with options; they end with the test."""
     with contextlib.ExitStack() as stack:
         yield lambda **options: stack.enter_context(targets.running(**options))
+
+
+def pytest_configure():
+    """The workers of this run, which inherit the environment, share one OpenSearch."""
+    opensearch.share()
 
 
 def pytest_collection_modifyitems(config, items):

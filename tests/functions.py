@@ -1,5 +1,5 @@
 """The other target of the suite: the two Lambda binaries behind the emulator of Lambda and API
-Gateway, in front of the Bedrock stand-in and of DynamoDB's semantics over HTTP."""
+Gateway, in front of the Bedrock stand-in, of DynamoDB's semantics over HTTP, and of OpenSearch."""
 
 import json
 import os
@@ -10,6 +10,7 @@ import urllib.request
 from clients import new_id
 
 from elasticmq import queues
+from shared import searched
 from tables import Tables
 from target import BUILT, GATEWAY, REST, WS, Target, until
 
@@ -59,6 +60,7 @@ class Functions(Target):
 
     def __init__(self, standin=None, *, signer=SIGNER, emulator=(), elasticmq=True, **options):
         super().__init__(standin, **options)
+        self.env = searched(self.env)
         self.signer, self.emulator = signer, list(emulator)
         assert not self.args, "the functions have no command line"
         self.tables, self.queue, self.elasticmq = None, None, elasticmq

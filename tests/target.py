@@ -43,8 +43,8 @@ def until(check, limit=10.0, every=0.01, what="the condition"):
 class Standin:
     """The Bedrock stand-in as a process, and what it has seen."""
 
-    def __init__(self, port=0):
-        command = [STANDIN, "--port", str(port), "--record"]
+    def __init__(self, *options, port=0, record=True):
+        command = [STANDIN, "--port", str(port), *(["--record"] if record else []), *options]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self.url = self.process.stdout.readline().strip()
         assert self.url.startswith("http://"), "the Bedrock stand-in did not start"
@@ -114,7 +114,8 @@ class Target:
     def command(self):
         """The command line of the gateway."""
         command = [GATEWAY, "--port", "0", "--data", str(self.home / "data"), "--model", self.model]
-        command += [] if self.own_documents else ["--documents", str(self.home / "documents")]
+        elsewhere = self.own_documents or "OPENSEARCH_DOMAIN_ENDPOINT" in self.env
+        command += [] if elsewhere else ["--documents", str(self.home / "documents")]
         command += ["--answers", str(self.answers)] if self.answers else []
         for name, key in self.keys.items():
             command += ["--api-key", f"{name}={key}"]

@@ -18,6 +18,7 @@ interface Row {
 
 interface Data {
   readonly default: string;
+  readonly default_embedding: string;
   readonly regions: readonly { readonly starts_with: string; readonly profiles: readonly string[] }[];
   readonly models: readonly Row[];
 }
@@ -54,6 +55,11 @@ export class Catalog {
   /** The model that answers where nobody says which. */
   get default(): string {
     return DATA.default;
+  }
+
+  /** The model that embeds for searches where nobody says which. */
+  get defaultEmbedding(): string {
+    return DATA.default_embedding;
   }
 
   /** Every way that this name opens; none where it is unknown or out of reach from here. */

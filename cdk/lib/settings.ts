@@ -164,7 +164,7 @@ function models(values: Values, catalog: Catalog): Way[] {
   const allowed = values.list('ALLOWED_MODELS');
   const names = allowed.length > 0 ? allowed : catalog.ids();
   const embedder = retrieval(values) && values.text('RETRIEVAL_MODE') !== 'text';
-  const searched = embedder ? [catalog.choose(need(values.text('EMBEDDINGS_MODEL')))] : [];
+  const searched = embedder ? [catalog.choose(values.text('EMBEDDINGS_MODEL') ?? catalog.defaultEmbedding)] : [];
   const ways = [...names.flatMap((name) => catalog.ways(name)), ...searched];
   const byTarget = new Map(ways.filter((way) => way !== undefined).map((way) => [`${way.profile}.${way.model}`, way]));
   return [...byTarget.values()];

@@ -1,6 +1,8 @@
 //! The command line.
 
-use crate::upload::{HELP, UploadOptions};
+use crate::doctor::{self, DoctorOptions};
+use crate::index::{self, IndexOptions};
+use crate::upload::{self, UploadOptions};
 use clap::{Args, Parser, Subcommand};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -23,8 +25,17 @@ pub enum Command {
     #[command(after_help = "Example:\n  llm-gateway serve --model bedrock --api-key alice=SECRET")]
     Serve(Box<ServeOptions>),
     /// Upload curated answers into DynamoDB, or into this machine's store.
-    #[command(after_help = HELP)]
+    #[command(after_help = upload::HELP)]
     Upload(Box<UploadOptions>),
+    /// Load documents into retrieval: OpenSearch, or this machine's index.
+    #[command(after_help = index::HELP)]
+    Index(Box<IndexOptions>),
+    /// Take the text out of a PDF: a process of `index`'s own.
+    #[command(hide = true, name = index::pdf::COMMAND)]
+    PdfText,
+    /// Look whether everything that `serve` needs is there and as it has to be.
+    #[command(after_help = doctor::HELP)]
+    Doctor(Box<DoctorOptions>),
 }
 
 impl Cli {
@@ -49,7 +60,7 @@ pub struct ServeOptions {
     /// Keep nothing: no answer cache, no conversations, no jobs, no resume of ended replies.
     #[arg(long, env = "LLM_GATEWAY_NO_STORE")]
     pub no_store: bool,
-    /// Text and Markdown files to answer from. Default: the gateway's own documents.
+    /// Text, Markdown and HTML files to answer from. Default: the gateway's own documents.
     #[arg(long, value_name = "DIR", env = "LLM_GATEWAY_DOCUMENTS")]
     pub documents: Option<PathBuf>,
     /// Curated answers to load: a JSON list or JSON Lines of {"pk": question, "answer": …}.

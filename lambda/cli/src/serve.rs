@@ -1,5 +1,6 @@
 //! `llm-gateway serve`: the rooms, the doors and the port put together, and taken down in order.
 
+use crate::collection;
 use crate::guard::Guard;
 use crate::kept::Kept;
 use crate::options::{ModelOption, ServeOptions};
@@ -15,7 +16,6 @@ use gateway::model::embedding::HashedEmbedding;
 use gateway::model::extractive::Extractive;
 use gateway::model::scripted::Scripted;
 use gateway::model::{Embedder, Model};
-use gateway::retrieval::bm25::LocalIndex;
 use gateway::store::Store;
 use gateway::telemetry;
 use std::net::SocketAddr;
@@ -42,7 +42,6 @@ pub async fn serve(options: Box<ServeOptions>) -> Result<(), String> {
     let settings = Settings::from_vars(std::env::vars()).map_err(|wrong| wrong.join("\n"))?;
     let mut origins = options.allow_origin.clone();
     origins.extend(settings.allowed_origins.iter().cloned());
-    refuse_aws_parts(&settings)?;
     let guard = Guard::new(options.host, &options.allow_host, &origins, &options.api_key)?;
     let address = (options.host, options.port);
     let listening = TcpListener::bind(address).await;
@@ -86,21 +85,11 @@ pub async fn serve(options: Box<ServeOptions>) -> Result<(), String> {
     Ok(())
 }
 
-/// Settings of a deployed stack that this command has no part for must not be passed over in silence.
-fn refuse_aws_parts(settings: &Settings) -> Result<(), String> {
-    match &settings.opensearch {
-        Some(_) => {
-            Err("OPENSEARCH_DOMAIN_ENDPOINT is not offered yet; this command searches --documents. Unset it."
-                .to_owned())
-        }
-        None => Ok(()),
-    }
-}
-
 /// The rooms as the options say, and the doors over them.
 async fn open(options: &ServeOptions, settings: Settings) -> Result<Doors, String> {
     let (model, embedder, stands_in) = models(options, &settings).await?;
-    let retrieval = index(options)?;
+    let search_model = collection::search_model(&settings, stands_in.is_none().then_some(&embedder))?;
+    let retrieval = collection::open(options, &settings, &search_model).await?;
     let kept = Kept::open(options, &settings).await?;
     if let (Some(store), Some(file)) = (&kept.store, &options.answers) {
         load_answers(store, file).await?;
@@ -140,25 +129,6 @@ async fn models(options: &ServeOptions, settings: &Settings) -> Result<Models, S
             (bedrock.clone(), bedrock, None)
         }
     })
-}
-
-/// The gateway's own documents: the first question of a fresh clone has an answer with sources.
-const OWN_DOCUMENTS: [(&str, &str); 3] = [
-    ("README.md", include_str!("../../../README.md")),
-    ("ARCHITECTURE.md", include_str!("../../../ARCHITECTURE.md")),
-    ("CONTRIBUTING.md", include_str!("../../../CONTRIBUTING.md")),
-];
-
-fn index(options: &ServeOptions) -> Result<Arc<LocalIndex>, String> {
-    let Some(dir) = &options.documents else {
-        return Ok(Arc::new(LocalIndex::from_embedded(&OWN_DOCUMENTS)));
-    };
-    let index = Arc::new(
-        LocalIndex::from_dir(dir.clone())
-            .map_err(|error| format!("--documents {} cannot be read: {error}.", dir.display()))?,
-    );
-    index.clone().watch(Duration::from_secs(2));
-    Ok(index)
 }
 
 /// Loads curated answers, all of them or none.

@@ -1,6 +1,7 @@
 //! The signals that ask a process to stop.
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 /// Ready at the first SIGINT or SIGTERM from now on.
 ///
@@ -15,4 +16,22 @@ pub fn signals() -> Result<impl Future<Output = ()> + Send + use<>, String> {
             _ = terminate.recv() => {}
         }
     })
+}
+
+/// Cancelled at the first signal; the second one ends the process.
+///
+/// # Errors
+/// A sentence, where the signals cannot be caught.
+pub fn stop_at_a_signal() -> Result<CancellationToken, String> {
+    let (stop, first) = (CancellationToken::new(), signals()?);
+    let told = stop.clone();
+    tokio::spawn(async move {
+        first.await;
+        told.cancel();
+        if let Ok(second) = signals() {
+            second.await;
+            std::process::exit(1);
+        }
+    });
+    Ok(stop)
 }

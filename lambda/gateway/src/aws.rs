@@ -35,6 +35,19 @@ const ROOTS: &[u8] = include_bytes!("aws/roots.pem");
 /// # Errors
 /// A sentence that names `AWS_CA_BUNDLE`, where that file cannot be read or holds no certificate.
 pub fn http_client(ca_bundle: Option<&Path>) -> Result<SharedHttpClient, String> {
+    connector(ca_bundle).map(client_over)
+}
+
+/// The same for who needs the connector too: for what AWS has no client for.
+pub fn client_over(connector: SharedHttpConnector) -> SharedHttpClient {
+    http_client_fn(move |_, _| connector.clone())
+}
+
+/// The one connector.
+///
+/// # Errors
+/// As [`http_client`].
+pub fn connector(ca_bundle: Option<&Path>) -> Result<SharedHttpConnector, String> {
     let store = trusted(ca_bundle)?;
     let context = TlsContext::builder().with_trust_store(store).build();
     let context = context.map_err(|error| format!("TLS cannot be set up: {error}."))?;
@@ -44,8 +57,7 @@ pub fn http_client(ca_bundle: Option<&Path>) -> Result<SharedHttpClient, String>
         .enable_tcp_nodelay(true)
         .connector_settings(HttpConnectorSettings::builder().connect_timeout(CONNECT_LIMIT).build())
         .build();
-    let connector = SharedHttpConnector::new(connector);
-    Ok(http_client_fn(move |_, _| connector.clone()))
+    Ok(SharedHttpConnector::new(connector))
 }
 
 /// The start of a configuration from the machine's AWS settings.
@@ -58,15 +70,20 @@ pub fn settings(http: SharedHttpClient) -> ConfigLoader {
 /// # Errors
 /// A sentence that says what to set.
 pub async fn load(ca_bundle: Option<&Path>, region: Option<&str>) -> Result<SdkConfig, String> {
-    let mut loader = settings(http_client(ca_bundle)?);
+    let config = found(http_client(ca_bundle)?, region).await;
+    let config = config.filter(|config| config.region().is_some_and(|region| !region.as_ref().is_empty()));
+    config
+        .ok_or_else(|| "No AWS Region was found. Set REGION_ID or AWS_REGION, for example us-east-1.".into())
+}
+
+/// The machine's AWS settings, with whatever is among them; `None` where the search does not end.
+pub async fn found(http: SharedHttpClient, region: Option<&str>) -> Option<SdkConfig> {
+    let mut loader = settings(http);
     if let Some(region) = region {
         loader = loader.region(Region::new(region.to_owned()));
     }
     // Away from EC2 the search ends with a metadata server that never answers.
-    let config = timeout(SEARCH_LIMIT, loader.load()).await.ok();
-    let config = config.filter(|config| config.region().is_some_and(|region| !region.as_ref().is_empty()));
-    config
-        .ok_or_else(|| "No AWS Region was found. Set REGION_ID or AWS_REGION, for example us-east-1.".into())
+    timeout(SEARCH_LIMIT, loader.load()).await.ok()
 }
 
 fn trusted(ca_bundle: Option<&Path>) -> Result<TrustStore, String> {

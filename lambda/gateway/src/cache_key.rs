@@ -23,8 +23,8 @@ pub struct Asked<'a> {
 pub fn learned(asked: &Asked<'_>) -> String {
     let request = asked.request;
     let scope = match asked.scope {
-        Some(caller) => Lengths::new("learned v1").part(b"caller").part(caller.as_bytes()),
-        None => Lengths::new("learned v1").part(b"shared"),
+        Some(caller) => Lengths::new("learned v2").part(b"caller").part(caller.as_bytes()),
+        None => Lengths::new("learned v2").part(b"shared"),
     };
     scope
         .part(asked.model.as_bytes())
@@ -32,7 +32,7 @@ pub fn learned(asked: &Asked<'_>) -> String {
         .part(json!([asked.sampling, request.cache.node_id]).to_string().as_bytes())
         .part(json!(request.messages).to_string().as_bytes())
         .part(json!(request.tools).to_string().as_bytes())
-        .part(json!([request.rag_prompt, asked.snapshot]).to_string().as_bytes())
+        .part(json!([request.rag_prompt, request.rag_filter, asked.snapshot]).to_string().as_bytes())
         .hex()
 }
 
@@ -50,6 +50,7 @@ pub fn fingerprint(request: &Request) -> String {
         request.response_schema,
         request.chat_id,
         request.rag_prompt,
+        request.rag_filter,
         request.cache,
     ]);
     Lengths::new("request v1").part(body.to_string().as_bytes()).hex()
@@ -58,7 +59,7 @@ pub fn fingerprint(request: &Request) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::{Caller, Sampling};
+    use crate::chat::{Caller, Condition, Filter, Sampling};
     use std::collections::HashSet;
 
     fn key(change: impl Fn(&mut Request), scope: Option<&str>, model: &str, snapshot: &str) -> String {
@@ -66,6 +67,10 @@ mod tests {
         change(&mut request);
         let sampling = request.sampling.clone();
         learned(&Asked { request: &request, scope, model, sampling: &sampling, snapshot })
+    }
+
+    fn lang(value: &str) -> Filter {
+        Filter(vec![Condition { field: "lang".into(), any_of: vec![value.into()] }])
     }
 
     #[test]
@@ -79,6 +84,8 @@ mod tests {
             key(same, Some("a"), "m", "t"),
             key(|r| r.system = Some("x".into()), Some("a"), "m", "s"),
             key(|r| r.rag_prompt = Some("x".into()), Some("a"), "m", "s"),
+            key(|r| r.rag_filter = lang("en"), Some("a"), "m", "s"),
+            key(|r| r.rag_filter = lang("fr"), Some("a"), "m", "s"),
             key(|r| r.cache.node_id = Some("x".into()), Some("a"), "m", "s"),
             key(|r| r.sampling = Sampling { top_k: Some(1), ..Sampling::default() }, Some("a"), "m", "s"),
             key(|r| r.response_schema = Some(json!({})), Some("a"), "m", "s"),

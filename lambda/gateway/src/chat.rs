@@ -4,12 +4,16 @@
 //! parameters), so that every door fits and nothing is lost on the way to the model.
 
 mod event;
+mod filter;
 mod request;
+mod vectors;
 
 pub use event::{CacheOutcome, Delta, Event, Passage, Source, Started, StopReason, Terminal, Usage};
+pub use filter::{Condition, Filter};
 pub use request::{
     Block, CachePolicy, LONGEST_REPLY, Message, Request, Role, SILENT_LIMIT, Sampling, Tool, ToolChoice,
 };
+pub use vectors::{Purpose, Vectors};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};

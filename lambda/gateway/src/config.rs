@@ -1,10 +1,14 @@
 //! The settings, read once. Only this file reads the environment, and only through the iterator
 //! that `main` hands in. A wrong value stops the start with a sentence that names the setting.
 
+pub mod retrieval;
+mod wrong;
+
+use retrieval::Retrieval;
 use serde::Deserialize;
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
+use wrong::Wrong;
 
 /// What the gateway does where there is a choice. Field docs name the setting.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,10 +39,8 @@ pub struct Settings {
     pub region: Option<String>,
     /// `AWS_CA_BUNDLE`: a PEM file whose certificates are trusted besides Amazon's roots.
     pub ca_bundle: Option<PathBuf>,
-    /// `RETRIEVAL_TIMEOUT_MS`: past it the answer comes without passages.
-    pub retrieval_timeout: Duration,
-    /// `RETRIEVAL_K`: passages a question gets at most.
-    pub retrieval_k: usize,
+    /// `RETRIEVAL_…`, `OPENSEARCH_…`, `EMBEDDINGS_MODEL`.
+    pub retrieval: Retrieval,
     /// `JOBS_CONCURRENCY`: jobs worked off at once.
     pub jobs_concurrency: usize,
     /// `JOBS_QUEUE_URL`: the SQS queue of the jobs.
@@ -49,8 +51,6 @@ pub struct Settings {
     pub caller_session: bool,
     /// `ANSWERS_TABLE` and `STATE_TABLE`: the store's two DynamoDB tables.
     pub tables: Option<(String, String)>,
-    /// `OPENSEARCH_DOMAIN_ENDPOINT`: where retrieval searches.
-    pub opensearch: Option<String>,
     /// `CALLBACK_URL`, else `AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI`: the WebSocket API's
     /// `https://…/stage`, where frames are pushed to.
     pub callback_url: Option<String>,
@@ -69,6 +69,9 @@ pub enum Role {
     Authorizer,
 }
 
+const ROLES: [(&str, Role); 3] =
+    [("api", Role::Api), ("worker", Role::Worker), ("authorizer", Role::Authorizer)];
+
 /// The environment's own form: everything text, so that one place words the errors.
 #[derive(Deserialize, Default)]
 struct Raw {
@@ -86,15 +89,12 @@ struct Raw {
     region_id: Option<String>,
     aws_region: Option<String>,
     aws_ca_bundle: Option<String>,
-    retrieval_timeout_ms: Option<String>,
-    retrieval_k: Option<String>,
     jobs_concurrency: Option<String>,
     jobs_queue_url: Option<String>,
     lease_seconds: Option<String>,
     caller_session: Option<String>,
     answers_table: Option<String>,
     state_table: Option<String>,
-    opensearch_domain_endpoint: Option<String>,
     callback_url: Option<String>,
     aws_endpoint_url_apigatewaymanagementapi: Option<String>,
     role: Option<String>,
@@ -116,9 +116,10 @@ impl Settings {
     /// One sentence a wrong setting, all of them at once.
     pub fn from_vars(vars: impl IntoIterator<Item = (String, String)>) -> Result<Settings, Vec<String>> {
         // An empty value is an unset one: `export $(cat .env | xargs)` sets empty strings.
-        let vars = vars.into_iter().filter(|(_, value)| !value.trim().is_empty());
-        let raw: Raw =
-            envy::from_iter(vars).map_err(|error| vec![format!("The settings cannot be read: {error}.")])?;
+        let vars: Vec<_> = vars.into_iter().filter(|(_, value)| !value.trim().is_empty()).collect();
+        let unread = |error| vec![format!("The settings cannot be read: {error}.")];
+        let raw: Raw = envy::from_iter(vars.iter().cloned()).map_err(unread)?;
+        let searched: retrieval::Raw = envy::from_iter(vars).map_err(unread)?;
         let mut wrong = Wrong::default();
         // Each push costs money on AWS and nothing here.
         let push_interval = if raw.aws_lambda_function_name.is_some() { 100 } else { 0 };
@@ -131,7 +132,7 @@ impl Settings {
                 4096,
                 1..=1_000_000,
             ),
-            default_temp: wrong.temperature(raw.default_temp),
+            default_temp: wrong.fraction("DEFAULT_TEMP", raw.default_temp, "no model takes more"),
             cache_shared: wrong.choice("CACHE_SCOPE", raw.cache_scope, ["caller", "shared"]),
             answer_cache: !wrong.choice("ANSWER_CACHE", raw.answer_cache, ["on", "off"]),
             single_flight: !wrong.choice("SINGLE_FLIGHT", raw.single_flight, ["on", "off"]),
@@ -145,21 +146,14 @@ impl Settings {
             allowed_origins: list(raw.allowed_origins),
             region: raw.region_id.or(raw.aws_region),
             ca_bundle: raw.aws_ca_bundle.map(PathBuf::from),
-            retrieval_timeout: wrong.millis(
-                "RETRIEVAL_TIMEOUT_MS",
-                raw.retrieval_timeout_ms,
-                2_000,
-                1..=60_000,
-            ),
-            retrieval_k: wrong.number("RETRIEVAL_K", raw.retrieval_k, 4, 1..=50),
+            retrieval: searched.read(&mut wrong),
             jobs_concurrency: wrong.number("JOBS_CONCURRENCY", raw.jobs_concurrency, 10, 1..=1_000),
             jobs_queue: wrong.queue(raw.jobs_queue_url),
             lease: wrong.optional("LEASE_SECONDS", raw.lease_seconds, 2..=600).map(Duration::from_secs),
             caller_session: wrong.choice("CALLER_SESSION", raw.caller_session, ["false", "true"]),
             tables: wrong.tables(raw.answers_table, raw.state_table),
-            opensearch: raw.opensearch_domain_endpoint,
             callback_url: raw.callback_url.or(raw.aws_endpoint_url_apigatewaymanagementapi),
-            role: wrong.role(raw.role),
+            role: wrong.one_of("ROLE", raw.role, ROLES).unwrap_or(Role::Api),
         };
         if wrong.0.is_empty() { Ok(settings) } else { Err(wrong.0) }
     }
@@ -170,43 +164,7 @@ fn list(text: Option<String>) -> Vec<String> {
     text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
 }
 
-/// The sentences about wrong settings, gathered while reading on with the default.
-#[derive(Default)]
-struct Wrong(Vec<String>);
-
 impl Wrong {
-    fn number<N>(&mut self, name: &str, text: Option<String>, default: N, range: RangeInclusive<N>) -> N
-    where
-        N: std::str::FromStr + PartialOrd + std::fmt::Display,
-    {
-        let Some(text) = text else { return default };
-        match text.trim().parse::<N>() {
-            Ok(number) if range.contains(&number) => number,
-            _ => {
-                let (least, most) = (range.start(), range.end());
-                self.0.push(format!("{name} must be a whole number from {least} to {most}, not \"{text}\"."));
-                default
-            }
-        }
-    }
-
-    fn millis(
-        &mut self,
-        name: &str,
-        text: Option<String>,
-        default: u64,
-        range: RangeInclusive<u64>,
-    ) -> Duration {
-        Duration::from_millis(self.number(name, text, default, range))
-    }
-
-    fn optional<N>(&mut self, name: &str, text: Option<String>, range: RangeInclusive<N>) -> Option<N>
-    where
-        N: std::str::FromStr + PartialOrd + std::fmt::Display + Copy,
-    {
-        text.is_some().then(|| self.number(name, text, *range.start(), range))
-    }
-
     fn queue(&mut self, url: Option<String>) -> Option<String> {
         let url = url?;
         if !url.starts_with("https://") && !url.starts_with("http://") {
@@ -218,19 +176,6 @@ impl Wrong {
         Some(url)
     }
 
-    fn temperature(&mut self, text: Option<String>) -> Option<f32> {
-        let text = text?;
-        match text.trim().parse::<f32>() {
-            Ok(number) if (0.0..=1.0).contains(&number) => Some(number),
-            _ => {
-                self.0.push(format!(
-                    "DEFAULT_TEMP must be a number from 0 to 1, not \"{text}\": no model takes more."
-                ));
-                None
-            }
-        }
-    }
-
     fn tables(&mut self, answers: Option<String>, state: Option<String>) -> Option<(String, String)> {
         if answers.is_some() != state.is_some() {
             self.0.push("ANSWERS_TABLE and STATE_TABLE go together: set both, or neither.".to_owned());
@@ -239,28 +184,6 @@ impl Wrong {
             self.0.push("ANSWERS_TABLE and STATE_TABLE are two tables: give them two names.".to_owned());
         }
         answers.zip(state)
-    }
-
-    fn role(&mut self, text: Option<String>) -> Role {
-        match text.as_deref() {
-            None | Some("api") => Role::Api,
-            Some("worker") => Role::Worker,
-            Some("authorizer") => Role::Authorizer,
-            Some(other) => {
-                self.0.push(format!("ROLE must be \"api\", \"worker\" or \"authorizer\", not \"{other}\"."));
-                Role::Api
-            }
-        }
-    }
-
-    /// True for the second word, false for the first, which is the default.
-    fn choice(&mut self, name: &str, text: Option<String>, words: [&str; 2]) -> bool {
-        let Some(text) = text else { return false };
-        let word = text.trim().to_ascii_lowercase();
-        if word != words[0] && word != words[1] {
-            self.0.push(format!("{name} must be \"{}\" or \"{}\", not \"{text}\".", words[0], words[1]));
-        }
-        word == words[1]
     }
 }
 

@@ -6,10 +6,12 @@ use crate::chat::{CacheOutcome, Passage, Request};
 use crate::gateway::Gateway;
 use crate::plan::Plan;
 use crate::reply::Reply;
+use crate::retrieval::Query;
 use crate::shared_flight::Share;
 use crate::store::{AnswerKeys, StoredAnswer, Turn};
 use std::sync::Arc;
-use tokio::time::timeout;
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
 
 impl Gateway {
     /// The caller's earlier turns of this conversation; `None` where the store is down and nobody knows.
@@ -29,6 +31,7 @@ impl Gateway {
         request: &Request,
         plan: &Plan,
         history: Option<&[Turn]>,
+        snapshot: Option<&str>,
     ) -> Option<String> {
         let first = history.is_some_and(<[Turn]>::is_empty);
         // Among strangers there is no scope but everybody's.
@@ -37,8 +40,8 @@ impl Gateway {
             return None;
         }
         let scope = (!self.settings.cache_shared).then_some(request.caller.0.as_str());
-        let snapshot =
-            self.rooms.retrieval.as_ref().map(|retrieval| retrieval.snapshot()).unwrap_or_default();
+        // What is searched for is as much a part of it as what is there to be found.
+        let snapshot = format!("{} {:?}", snapshot?, self.query(request));
         let model = format!("{}/{}", self.rooms.stands_in.unwrap_or_default(), plan.choice.invoke_id);
         Some(cache_key::learned(&Asked {
             request,
@@ -47,6 +50,16 @@ impl Gateway {
             sampling: &plan.sampling,
             snapshot: &snapshot,
         }))
+    }
+
+    /// What is searched for.
+    fn query(&self, request: &Request) -> Query {
+        let settings = &self.settings.retrieval;
+        Query {
+            text: request.rag_prompt.as_deref().unwrap_or(request.question()).to_owned(),
+            k: settings.k,
+            filter: settings.filter.and(&request.rag_filter),
+        }
     }
 
     pub(crate) async fn asked_before(
@@ -87,14 +100,32 @@ impl Gateway {
         Some(Share::new(store, reply.clone(), key.to_owned(), self.rooms.lease))
     }
 
+    /// The state of the documents, and how much of retrieval's time is left for the search. Without
+    /// documents the state is always the same; `None` where it cannot be told, or is not needed.
+    pub(crate) async fn snapshot(&self) -> (Option<String>, Duration) {
+        let limit = self.settings.retrieval.timeout;
+        let Some(retrieval) = &self.rooms.retrieval else { return (Some(String::new()), limit) };
+        if !self.settings.answer_cache || self.rooms.store.is_none() {
+            return (None, limit);
+        }
+        let begun = Instant::now();
+        // A state that takes so long to tell costs this answer the cache, but not its passages.
+        let snapshot = timeout(limit / 4, retrieval.snapshot()).await.ok().flatten();
+        (snapshot, limit.saturating_sub(begun.elapsed()))
+    }
+
     /// The passages for a question; `None` where search is down or slow.
-    pub(crate) async fn search(&self, request: &Request, reply: &Reply) -> Option<Vec<Passage>> {
+    pub(crate) async fn search(
+        &self,
+        request: &Request,
+        left: Duration,
+        reply: &Reply,
+    ) -> Option<Vec<Passage>> {
         let Some(retrieval) = &self.rooms.retrieval else {
             return Some(Vec::new());
         };
-        let query = request.rag_prompt.as_deref().unwrap_or(request.question());
-        let search = retrieval.search(query, self.settings.retrieval_k);
-        match timeout(self.settings.retrieval_timeout, search).await {
+        let query = self.query(request);
+        match timeout(left, retrieval.search(&query)).await {
             Ok(Ok(passages)) => return Some(passages),
             Ok(Err(error)) => reply.lacks.retrieval(error.to_string()),
             Err(_) => reply.lacks.retrieval("it took too long".to_owned()),

@@ -149,7 +149,11 @@ impl Gateway {
     /// # Errors
     /// `invalid_request`, `model_not_found`, `too_large`.
     pub fn plan(&self, request: &Request) -> Result<Plan, Error> {
-        Plan::new(self.menu(), request)
+        let mut plan = Plan::new(self.menu(), request)?;
+        if self.rooms.retrieval.is_none() && !request.rag_filter.is_empty() {
+            plan.ignored.push("rag_filter".to_owned());
+        }
+        Ok(plan)
     }
 
     /// The models on offer.

@@ -31,10 +31,10 @@ pub mod recall;
 pub mod reply;
 pub mod retrieval;
 pub mod run;
+pub mod search_model;
 pub mod shared_flight;
 pub mod store;
 pub mod telemetry;
 pub mod whole;
-#[cfg(feature = "embedded")]
 pub mod words;
 pub mod worker;

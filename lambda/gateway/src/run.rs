@@ -131,11 +131,13 @@ impl Run {
     async fn prepare(&self) -> Ready {
         let (gateway, request) = (&self.gateway, &self.request);
         let mut stages = Stages::new();
-        let history = gateway.history(request, &self.plan, &self.reply).await;
+        let history = gateway.history(request, &self.plan, &self.reply);
+        // Before the search, which may then see a newer state but never an older one.
+        let (history, (snapshot, left)) = tokio::join!(history, gateway.snapshot());
         let newest = history.iter().flatten().last().map_or(0, |turn| turn.at_ms);
         stages.mark("history");
 
-        let key = gateway.cache_key(request, &self.plan, history.as_deref());
+        let key = gateway.cache_key(request, &self.plan, history.as_deref(), snapshot.as_deref());
         let (known, cache) =
             gateway.asked_before(request, key.as_deref(), history.as_deref(), &self.reply).await;
         stages.mark("cache");
@@ -153,7 +155,7 @@ impl Run {
             return Ready { started, log, seat: None, learn: None, seen: (newest, 0) };
         }
 
-        let passages = gateway.search(request, &self.reply).await;
+        let passages = gateway.search(request, left, &self.reply).await;
         stages.mark("retrieval");
         started.retrieval_unavailable = passages.is_none();
         // An answer that had to do without passages is neither shared nor learned.

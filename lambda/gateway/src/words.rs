@@ -1,9 +1,11 @@
-//! Words as the embedded parts compare them: lower case, English stop words out, stemmed.
+//! Words as searches compare them: lower case, English stop words out, stemmed.
 //!
 //! Scripts written without spaces (Chinese, Japanese, Korean) become overlapping pairs of
 //! characters, which finds words in them without a dictionary.
 
+#[cfg(feature = "embedded")]
 use rust_stemmers::{Algorithm, Stemmer};
+use std::borrow::Cow;
 
 /// Words that stand in every English text and say nothing about it. Sorted, for the search in it.
 const STOP_WORDS: [&str; 127] = [
@@ -31,10 +33,18 @@ pub fn plain(text: &str) -> Vec<String> {
 }
 
 /// The content words of a text in their order: stemmed, without stop words.
+#[cfg(feature = "embedded")]
 pub fn stems(text: &str) -> Vec<String> {
     let stemmer = Stemmer::create(Algorithm::English);
     let content = plain(text).into_iter().filter(|word| STOP_WORDS.binary_search(&word.as_str()).is_err());
     content.map(|word| stemmer.stem(&word).into_owned()).collect()
+}
+
+/// The text without its stop words, otherwise as it is written; the whole of it where it has no others.
+pub fn content(text: &str) -> Cow<'_, str> {
+    let says = |part: &&str| plain(part).iter().any(|word| STOP_WORDS.binary_search(&word.as_str()).is_err());
+    let content: Vec<&str> = text.split_whitespace().filter(says).collect();
+    if content.is_empty() { Cow::Borrowed(text) } else { Cow::Owned(content.join(" ")) }
 }
 
 /// How many words a text has between its white space: what the offline models count as tokens.
@@ -88,6 +98,14 @@ mod tests {
         check("I don't think so.", &["think"]);
         check("What is it?", &[]);
         check("", &[]);
+    }
+
+    #[test]
+    fn what_is_left_without_stop_words_stands_as_it_was_written() {
+        assert_eq!(content("What does L-471 tell me?"), "L-471");
+        assert_eq!(content("I don't know who's Ingrid Solberg"), "know Ingrid Solberg");
+        assert_eq!(content("What is it?"), "What is it?");
+        assert_eq!(content("用Rust写 — 检索"), "用Rust写 检索");
     }
 
     #[test]

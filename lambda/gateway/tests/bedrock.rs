@@ -5,9 +5,9 @@
 
 mod support;
 
-use gateway::chat::{Delta, StopReason, Usage};
+use gateway::chat::{Delta, Purpose, StopReason, Usage};
 use gateway::error::{Error, Kind};
-use gateway::model::catalog::EmbeddingBody;
+use gateway::model::catalog::{EmbeddingBody, EmbeddingSpec};
 use gateway::model::{EmbedAsk, Embedder, Model, Part};
 use serde_json::json;
 use std::time::Duration;
@@ -254,17 +254,48 @@ async fn an_answer_whose_counts_never_come_is_still_whole() {
 async fn a_text_is_embedded_in_the_shape_that_its_model_speaks() {
     let standin = Standin::start().await;
     let bedrock = adapter(&standin, IDLE);
-    let ask =
-        |invoke_id: &str, body| EmbedAsk { invoke_id: invoke_id.into(), body, text: "two words".into() };
-    let titan = bedrock.embed(ask("test.t", EmbeddingBody::Titan)).await.unwrap();
-    assert_eq!((titan.vector.len(), titan.input_tokens), (1024, 2));
-    let cohere = bedrock.embed(ask("test.c", EmbeddingBody::Cohere)).await.unwrap();
-    assert_eq!(cohere.vector, titan.vector);
-    assert_eq!(standin.requests()[1].body["input_type"], "search_query");
+    let titan = bedrock.embed(texts(EmbeddingBody::Titan, 1, 1)).await.unwrap();
+    assert_eq!((titan.vectors[0].len(), titan.input_tokens), (1024, 2));
+    let cohere = bedrock.embed(texts(EmbeddingBody::Cohere, 96, 1)).await.unwrap();
+    assert_eq!(cohere.vectors, titan.vectors);
+    assert_eq!(standin.requests()[1].body["input_type"], "search_document");
 
     standin.set(Knobs { throttle: 1, retry_after: Some(2), ..Knobs::default() });
-    let error = bedrock.embed(ask("test.t", EmbeddingBody::Titan)).await.unwrap_err();
+    let error = bedrock.embed(texts(EmbeddingBody::Titan, 1, 1)).await.unwrap_err();
     assert_eq!((error.kind, error.retry_after), (Kind::Throttled, Some(Duration::from_secs(2))));
+}
+
+#[tokio::test]
+async fn many_texts_take_as_few_requests_as_their_model_allows_and_keep_their_order() {
+    let standin = Standin::start().await;
+    let bedrock = adapter(&standin, IDLE);
+    let cohere = bedrock.embed(texts(EmbeddingBody::Cohere, 96, 200)).await.unwrap();
+    let sizes: Vec<_> =
+        standin.requests().iter().map(|seen| seen.body["texts"].as_array().unwrap().len()).collect();
+    assert_eq!(
+        {
+            let mut sizes = sizes;
+            sizes.sort_unstable();
+            sizes
+        },
+        [8, 96, 96]
+    );
+    let titan = bedrock.embed(texts(EmbeddingBody::Titan, 1, 200)).await.unwrap();
+    assert_eq!(standin.requests().len(), 3 + 200);
+    assert_eq!(titan.vectors, cohere.vectors);
+    assert_ne!(titan.vectors[0], titan.vectors[1]);
+}
+
+/// So many texts for a model with such bodies; the first one is `two words`.
+fn texts(body: EmbeddingBody, batch: usize, count: usize) -> EmbedAsk {
+    let texts =
+        (0..count).map(|number| if number == 0 { "two words".into() } else { format!("text {number}") });
+    EmbedAsk {
+        invoke_id: "test.embedder".into(),
+        spec: EmbeddingSpec { dimensions: 1024, body, batch },
+        texts: texts.collect(),
+        purpose: Purpose::Document,
+    }
 }
 
 #[tokio::test]

@@ -79,7 +79,9 @@ fn only_the_settings_and_main_read_the_environment() {
         users_of(
             "env::var",
             &[
+                "lambda/cli/src/index/mod.rs",
                 "lambda/cli/src/serve.rs",
+                "lambda/cli/src/doctor/mod.rs",
                 "lambda/rest/src/main.rs",
                 "lambda/ws/src/main.rs",
                 "gateway/src/config.rs",
@@ -98,10 +100,25 @@ fn each_sdk_is_named_in_one_room() {
     nobody(users_of("aws_sdk_dynamodb", &["src/store/"]), "DynamoDB outside its room");
     nobody(users_of("aws_sdk_sqs", &["src/queue/sqs.rs"]), "SQS outside its file");
     nobody(users_of("aws_sdk_apigatewaymanagement", &["src/edge/lambda/"]), "pushes outside their room");
+    nobody(users_of("aws_sdk_opensearch", &["cli/src/domain/"]), "the control plane outside its room");
+    nobody(users_of("aws_sdk_sts", &["cli/src/doctor/account.rs"]), "STS outside its file");
     nobody(users_of("lambda_runtime", &["src/edge/lambda/"]), "the Runtime API outside its room");
     nobody(users_of("dynoxide", &["src/store/embedded.rs"]), "the store's engine outside its file");
+    nobody(users_of("aws_sigv4", &["retrieval/opensearch/auth.rs"]), "signatures outside their file");
+    nobody(
+        users_of("aws_credential_types", &["retrieval/opensearch/auth.rs"]),
+        "credentials outside their file",
+    );
     nobody(users_of("aws_config", &["gateway/src/aws.rs"]), "the AWS settings loader outside its room");
     nobody(users_of("aws_smithy_http_client", &["gateway/src/aws.rs"]), "a second HTTP client for AWS");
+}
+
+#[test]
+fn the_control_plane_is_in_no_function() {
+    for member in ["gateway", "rest", "ws"] {
+        let manifest = fs::read_to_string(root().join(format!("lambda/{member}/Cargo.toml"))).unwrap();
+        assert!(!manifest.contains("aws-sdk-opensearch"), "{member} has the control plane");
+    }
 }
 
 #[test]

@@ -4,10 +4,10 @@ mod source;
 mod split;
 
 pub use source::{Meter, Source};
-pub use split::{Place, write_line};
+pub use split::{Broken, LONGEST, Place, Splitter, write_line};
 
 use gateway::store::{CuratedRow, parse_curated_row};
-use split::{Broken, LONGEST, Splitter};
+
 use std::io::{BufRead, Write};
 use std::path::Path;
 

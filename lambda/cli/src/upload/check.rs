@@ -1,7 +1,7 @@
 //! The first reading of a file: every row is looked at, nothing is written.
 
 use super::duplicates::{Duplicates, Replaced};
-use super::progress::Bar;
+use crate::progress::Bar;
 use crate::rows::{Rows, Source, write_line};
 use std::fs::File;
 use std::io::{self, BufWriter, Seek, Write};

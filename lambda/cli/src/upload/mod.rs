@@ -5,7 +5,6 @@
 mod check;
 mod duplicates;
 mod options;
-mod progress;
 mod state;
 mod summary;
 mod target;
@@ -14,7 +13,9 @@ mod write;
 pub use options::{HELP, UploadOptions};
 
 use crate::rows::Source;
-use crate::{say, signals};
+use crate::say;
+use crate::signals::stop_at_a_signal;
+use crate::threads::apart;
 use check::Checked;
 use gateway::store::Bulk;
 use state::{State, StateFile};
@@ -27,7 +28,7 @@ use std::time::{Duration, Instant};
 use summary::Summary;
 use target::{Opened, Target};
 use tokio_util::sync::CancellationToken;
-use write::{Ended, Writing, apart};
+use write::{Ended, Writing};
 
 /// Uploads a file.
 ///
@@ -86,21 +87,6 @@ fn wrong_use() -> ExitCode {
     say("Say where to: -t TABLE (or the setting ANSWERS_TABLE), or --data DIR for this machine's store. \
          `llm-gateway upload --help` has examples.");
     ExitCode::from(2)
-}
-
-/// Cancelled at the first signal; the second one ends the process.
-fn stop_at_a_signal() -> Result<CancellationToken, String> {
-    let (stop, first) = (CancellationToken::new(), signals::signals()?);
-    let told = stop.clone();
-    tokio::spawn(async move {
-        first.await;
-        told.cancel();
-        if let Ok(second) = signals::signals() {
-            second.await;
-            std::process::exit(1);
-        }
-    });
-    Ok(stop)
 }
 
 /// The row behind which a resumed upload begins; None where it begins anew.

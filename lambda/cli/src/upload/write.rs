@@ -1,8 +1,9 @@
 //! The second reading of a file: its good rows are written.
 
-use super::progress::Bar;
 use super::state::{State, StateFile};
+use crate::progress::Bar;
 use crate::rows::{Rows, Source};
+use crate::threads::apart;
 use gateway::store::{Bulk, CuratedRow, Progress};
 use std::pin::pin;
 use std::sync::Arc;
@@ -126,14 +127,4 @@ fn reread(source: &Source, parts: bool, begin: u64, chunks: &mpsc::Sender<Chunk>
     }
     let _unwanted = chunks.blocking_send(chunk);
     Ok(rows.meter.digest())
-}
-
-/// Runs work that blocks on a thread of its own, which does not keep the process from ending.
-pub fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> oneshot::Receiver<T> {
-    let (done, result) = oneshot::channel();
-    std::thread::spawn(move || {
-        // Nobody waits for it any more where the upload was stopped.
-        let _unwanted = done.send(work());
-    });
-    result
 }

@@ -143,8 +143,9 @@ pub struct Source {
     /// The search's own score, told to four places.
     #[serde(serialize_with = "rounded")]
     pub score: f32,
-    /// First and last line, or byte span, of the passage in its document.
-    pub span: (u64, u64),
+    /// First and last line of the passage in its document, or its page twice; absent where nothing says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub span: Option<(u64, u64)>,
 }
 
 /// A piece of a document and where it came from.

@@ -1,6 +1,6 @@
 //! What goes in: one checked request, in the shapes of Amazon Bedrock's Converse API.
 
-use super::{Caller, id_of, new_id};
+use super::{Caller, Filter, id_of, new_id};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::time::Duration;
@@ -159,6 +159,9 @@ pub struct Request {
     pub keep_chat: bool,
     /// What to search for instead of the question.
     pub rag_prompt: Option<String>,
+    /// What the metadata of the passages must say, besides the deployment's own filter.
+    #[serde(default)]
+    pub rag_filter: Filter,
     /// What the cache may do.
     pub cache: CachePolicy,
     /// The whole reply's time limit.
@@ -193,6 +196,7 @@ impl Request {
             chat_id: None,
             keep_chat: true,
             rag_prompt: None,
+            rag_filter: Filter::default(),
             cache: CachePolicy::default(),
             time_limit: LONGEST_REPLY,
             ignored: Vec::new(),

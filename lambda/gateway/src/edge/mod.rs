@@ -9,6 +9,7 @@ pub mod chatbot;
 pub mod control;
 pub mod cors;
 pub mod fields;
+pub mod filter;
 pub mod framing;
 pub mod function_url;
 pub mod invoke_model;

@@ -1,7 +1,7 @@
 //! The `prompt` request that doors 1, 2, 3, 5 and 6 share: one JSON object into one [`Request`].
 
 use super::fields::Fields;
-use super::framing;
+use super::{filter, framing};
 use crate::chat::{Caller, Request, Sampling};
 use crate::error::Error;
 
@@ -16,6 +16,7 @@ pub fn read(mut fields: Fields, caller: Caller, door: &str) -> Result<Request, E
     request.chat_id = fields.name("chat_id")?;
     request.system = fields.text("system")?.filter(|text| !text.trim().is_empty()).or(request.system);
     request.rag_prompt = fields.text("rag_prompt")?.filter(|text| !text.trim().is_empty());
+    request.rag_filter = filter::read(&mut fields)?;
     request.cache.invalidate = fields.flag("invalidate_cache")?;
     if let Some(id) = fields.name("request_id")? {
         request.id = id;
@@ -94,7 +95,7 @@ mod tests {
     fn every_documented_key_is_read_and_the_rest_is_ignored_by_name() {
         let request = parse(
             r#"{"prompt":"q","parameters":{"temperature":0.2,"max_tokens_to_sample":7,"top_p":0.9,"stop_sequences":"END",
-                "node_id":"n","odd":1},"chat_id":"c","system":"s","rag_prompt":"r","invalidate_cache":"true","x":{}}"#,
+                "node_id":"n","odd":1},"chat_id":"c","system":"s","rag_prompt":"r","rag_filter":{"lang":"en"},"invalidate_cache":"true","x":{}}"#,
         )
         .unwrap();
         assert_eq!(request.question(), "q");
@@ -102,6 +103,7 @@ mod tests {
         assert_eq!(request.sampling.stop_sequences, ["END"]);
         assert_eq!(request.cache.node_id.as_deref(), Some("n"));
         assert!(request.cache.invalidate);
+        assert_eq!(request.rag_filter.0[0].any_of, ["en"]);
         assert_eq!(request.ignored, ["x", "parameters.odd"]);
     }
 
@@ -124,6 +126,7 @@ mod tests {
             (r#"{"prompt":"q","parameters":{"max_tokens":0}}"#, "parameters.max_tokens"),
             (r#"{"prompt":"q","parameters":{"stop_sequences":[""]}}"#, "parameters.stop_sequences"),
             (r#"{"prompt":"q","chat_id":""}"#, "chat_id"),
+            (r#"{"prompt":"q","rag_filter":"lang"}"#, "rag_filter"),
             (r#"{"prompt":"q","invalidate_cache":"maybe"}"#, "invalidate_cache"),
         ] {
             assert_eq!(parse(json).unwrap_err().param.as_deref(), Some(field), "{json}");

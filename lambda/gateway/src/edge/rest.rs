@@ -81,8 +81,9 @@ async fn embed(doors: &Doors, caller: &Caller, model: &str, text: &str) -> Respo
     match doors.gateway.embed(caller, model, text).await {
         Err(error) => failed(&error, Some(&id)),
         Ok(embedding) => {
-            let mut response =
-                json(&json!({"embedding": embedding.vector, "inputTextTokenCount": embedding.input_tokens}));
+            let mut response = json(
+                &json!({"embedding": embedding.vectors.first(), "inputTextTokenCount": embedding.input_tokens}),
+            );
             put(response.headers_mut(), "x-request-id", &id);
             response
         }

@@ -3,12 +3,15 @@
 //! One try, no retries: whether another may follow is the engine's to say. Every wait has a limit,
 //! because the SDK has none on a stream.
 
+mod check;
 mod failure;
 mod reader;
 mod setup;
 
+use super::catalog::EmbeddingBody;
 use super::convert;
-use super::{Ask, EmbedAsk, Embedder, Embedding, Model, Parts};
+use super::{Ask, EmbedAsk, Embedder, Model, Parts};
+use crate::chat::{Purpose, Vectors};
 use crate::error::Error;
 use aws_sdk_bedrockruntime::Client;
 use aws_sdk_bedrockruntime::config::http::HttpRequest;
@@ -17,12 +20,16 @@ use aws_sdk_bedrockruntime::operation::converse_stream::{ConverseStreamInput, Co
 use aws_sdk_bedrockruntime::primitives::Blob;
 use aws_smithy_types::body::SdkBody;
 use futures_util::future::BoxFuture;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde_json::Value;
 use std::time::Duration;
 use tokio::time::timeout;
 
 /// How long a model may be silent, unless the one who builds the adapter says otherwise.
 pub const IDLE: Duration = Duration::from_secs(60);
+
+/// Embedding requests of one call in flight at once.
+const TOGETHER: usize = 8;
 
 /// The adapter. Cheap to clone: the connections are shared.
 #[derive(Clone, Debug)]
@@ -43,18 +50,39 @@ impl Model for Bedrock {
 }
 
 impl Embedder for Bedrock {
-    fn embed(&self, ask: EmbedAsk) -> BoxFuture<'static, Result<Embedding, Error>> {
-        let (client, idle) = (self.client.clone(), self.idle);
+    fn embed(&self, ask: EmbedAsk) -> BoxFuture<'static, Result<Vectors, Error>> {
+        let this = self.clone();
         Box::pin(async move {
-            let call = client
-                .invoke_model()
-                .model_id(ask.invoke_id)
-                .content_type("application/json")
-                .accept("application/json")
-                .body(Blob::new(ask.body.body(&ask.text)?));
-            let reply = timeout(idle, call.send()).await.map_err(|_| failure::silent(idle))?;
-            ask.body.read(reply.map_err(failure::of_call)?.body.as_ref(), &ask.text)
+            let EmbedAsk { invoke_id, spec, texts, purpose } = ask;
+            let requests = texts.chunks(spec.batch.max(1));
+            // Collected first: a stream that borrows from its closure is not `Send` in general.
+            let requests: Vec<_> =
+                requests.map(|texts| this.invoke(&invoke_id, spec.body, texts, purpose)).collect();
+            let parts: Vec<Vectors> = stream::iter(requests).buffered(TOGETHER).try_collect().await?;
+            let input_tokens = parts.iter().map(|part| part.input_tokens).sum();
+            Ok(Vectors { vectors: parts.into_iter().flat_map(|part| part.vectors).collect(), input_tokens })
         })
+    }
+}
+
+impl Bedrock {
+    /// One request: as many texts as the provider takes in one.
+    async fn invoke(
+        &self,
+        invoke_id: &str,
+        body: EmbeddingBody,
+        texts: &[String],
+        purpose: Purpose,
+    ) -> Result<Vectors, Error> {
+        let call = self
+            .client
+            .invoke_model()
+            .model_id(invoke_id)
+            .content_type("application/json")
+            .accept("application/json")
+            .body(Blob::new(body.body(texts, purpose)?));
+        let reply = timeout(self.idle, call.send()).await.map_err(|_| failure::silent(self.idle))?;
+        body.read(reply.map_err(failure::of_call)?.body.as_ref(), texts)
     }
 }
 

@@ -46,6 +46,7 @@ impl Choice {
 #[serde(deny_unknown_fields)]
 struct Data {
     default: String,
+    default_embedding: String,
     regions: Vec<Region>,
     models: Vec<Entry>,
 }
@@ -62,6 +63,7 @@ struct Region {
 #[derive(Clone, Debug)]
 pub struct Catalog {
     default: String,
+    default_embedding: String,
     entries: Vec<Arc<Entry>>,
     regions: Vec<Region>,
     /// Id or alias to the row and the alias's answer shape.
@@ -76,16 +78,22 @@ impl Catalog {
         &self.default
     }
 
+    /// What embeds for searches where `EMBEDDINGS_MODEL` does not say: on Bedrock, or in this process.
+    pub fn embedding_id(&self, local: bool) -> &str {
+        let here = self.entries.iter().find(|entry| local && entry.api == Api::LocalEmbedding);
+        here.map_or(&self.default_embedding, |entry| &entry.id)
+    }
+
     /// Parses the data compiled in. Do it once, at start. Fails only if the data is broken.
     pub fn load() -> Result<Catalog, Error> {
         Catalog::parse(DATA)
     }
 
     fn parse(json: &str) -> Result<Catalog, Error> {
-        let data: Data =
+        let Data { default, default_embedding, regions, models } =
             serde_json::from_str(json).map_err(|error| Error::internal(format!("model catalog: {error}")))?;
         let mut names = HashMap::new();
-        for (row, entry) in data.models.iter().enumerate() {
+        for (row, entry) in models.iter().enumerate() {
             let own = std::iter::once((&entry.id, &None));
             for (name, shape) in own.chain(&entry.aliases) {
                 if names.insert(name.clone(), (row, *shape)).is_some() {
@@ -93,11 +101,11 @@ impl Catalog {
                 }
             }
         }
-        let entries = data.models.into_iter().map(Arc::new).collect();
-        if !names.contains_key(&data.default) {
-            return Err(Error::internal("model catalog: the default is no row"));
+        let entries = models.into_iter().map(Arc::new).collect();
+        if !names.contains_key(&default) || !names.contains_key(&default_embedding) {
+            return Err(Error::internal("model catalog: a default is no row"));
         }
-        Ok(Catalog { default: data.default, entries, regions: data.regions, names })
+        Ok(Catalog { default, default_embedding, entries, regions, names })
     }
 
     /// The model behind a name (percent-decoded: an id, an alias, or either with the prefix of one

@@ -5,7 +5,8 @@
 //! an account can serve the embeddings door, index and compare; for meaning, use a model of
 //! Bedrock's. Vectors of this one and of any other do not compare.
 
-use super::{EmbedAsk, Embedder, Embedding};
+use super::{EmbedAsk, Embedder};
+use crate::chat::Vectors;
 use crate::error::Error;
 use crate::words;
 use futures_util::future::{BoxFuture, FutureExt};
@@ -21,9 +22,10 @@ const TRIGRAM_WEIGHT: f32 = 0.3;
 pub struct HashedEmbedding;
 
 impl Embedder for HashedEmbedding {
-    fn embed(&self, ask: EmbedAsk) -> BoxFuture<'static, Result<Embedding, Error>> {
-        let embedding = Embedding { vector: vector(&ask.text), input_tokens: words::count(&ask.text) };
-        std::future::ready(Ok(embedding)).boxed()
+    fn embed(&self, ask: EmbedAsk) -> BoxFuture<'static, Result<Vectors, Error>> {
+        let vectors = ask.texts.iter().map(|text| vector(text)).collect();
+        let input_tokens = ask.texts.iter().map(|text| words::count(text)).sum();
+        std::future::ready(Ok(Vectors { vectors, input_tokens })).boxed()
     }
 }
 
@@ -72,7 +74,8 @@ fn hash(kind: char, feature: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::catalog::EmbeddingBody;
+    use crate::chat::Purpose;
+    use crate::model::catalog::{EmbeddingBody, EmbeddingSpec};
     use proptest::prelude::*;
 
     fn closeness(a: &str, b: &str) -> f32 {
@@ -97,10 +100,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_counts_the_words() {
-        let ask = EmbedAsk { invoke_id: String::new(), body: EmbeddingBody::Local, text: "two words".into() };
-        let embedding = HashedEmbedding.embed(ask).await.unwrap();
-        assert_eq!((embedding.vector.len(), embedding.input_tokens), (256, 2));
+    async fn it_keeps_the_order_and_counts_the_words() {
+        let texts = vec!["two words".to_owned(), "one".to_owned()];
+        let ask = EmbedAsk {
+            invoke_id: String::new(),
+            spec: EmbeddingSpec { dimensions: DIMENSIONS, body: EmbeddingBody::Local, batch: 96 },
+            texts,
+            purpose: Purpose::Document,
+        };
+        let embedded = HashedEmbedding.embed(ask).await.unwrap();
+        assert_eq!(embedded.vectors, [vector("two words"), vector("one")]);
+        assert_eq!(embedded.input_tokens, 3);
     }
 
     proptest! {

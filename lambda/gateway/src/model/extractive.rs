@@ -130,7 +130,7 @@ mod tests {
             title: "README.md › Errors".into(),
             location: "README.md".into(),
             score: 2.0,
-            span: (1, 4),
+            span: Some((1, 4)),
         };
         let text =
             "## Errors\nEvery error has a code. A throttled request carries Retry-After. Nothing is lost.";

@@ -15,9 +15,9 @@ mod quotes;
 pub mod scripted;
 
 use crate::chat::Passage;
-use crate::chat::{Delta, Message, Sampling, StopReason, Tool, ToolChoice, Usage};
+use crate::chat::{Delta, Message, Purpose, Sampling, StopReason, Tool, ToolChoice, Usage, Vectors};
 use crate::error::Error;
-use catalog::EmbeddingBody;
+use catalog::EmbeddingSpec;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use serde_json::Value;
@@ -71,28 +71,22 @@ pub trait Model: Send + Sync {
     fn ask(&self, ask: Ask) -> BoxFuture<'static, Result<Parts, Error>>;
 }
 
-/// A text as a vector.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Embedding {
-    /// The vector.
-    pub vector: Vec<f32>,
-    /// Tokens of the text.
-    pub input_tokens: u64,
-}
-
-/// One text to embed.
+/// Texts to embed.
 #[derive(Clone, Debug)]
 pub struct EmbedAsk {
     /// The id to call.
     pub invoke_id: String,
-    /// Whose request and response it speaks.
-    pub body: EmbeddingBody,
-    /// The text.
-    pub text: String,
+    /// Whose request and response it speaks, and how many texts fit in one.
+    pub spec: EmbeddingSpec,
+    /// The texts, at least one.
+    pub texts: Vec<String>,
+    /// What the vectors are for.
+    pub purpose: Purpose,
 }
 
-/// A model that turns text into a vector.
+/// A model that turns texts into vectors.
 pub trait Embedder: Send + Sync {
-    /// Embeds one text.
-    fn embed(&self, ask: EmbedAsk) -> BoxFuture<'static, Result<Embedding, Error>>;
+    /// Embeds texts: all of them, or none. How many go into one request is the provider's matter
+    /// (`catalog::EmbeddingSpec::batch`). One try each; retries are the caller's.
+    fn embed(&self, ask: EmbedAsk) -> BoxFuture<'static, Result<Vectors, Error>>;
 }

@@ -56,6 +56,9 @@ fn choose(mut scored: Vec<(f32, Quote)>, most: usize) -> Vec<Quote> {
     scored.sort_by(|a, b| b.0.total_cmp(&a.0));
     let top = scored.first().map_or(0.0, |(score, _)| *score);
     let good = scored.into_iter().filter(|(score, _)| *score > 0.0 && *score >= top * WORST);
+    // A passage may begin with the last sentences of the one before.
+    let mut said = HashSet::new();
+    let good = good.filter(|(_, quote)| said.insert(quote.text.clone()));
     let mut chosen: Vec<Quote> = good.take(most).map(|(_, quote)| quote).collect();
     chosen.sort_by_key(|quote| (quote.passage, quote.position));
     chosen
@@ -152,7 +155,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn passage(title: &str, text: &str) -> Passage {
-        let source = Source { title: title.into(), location: "a.md".into(), score: 1.0, span: (1, 1) };
+        let source = Source { title: title.into(), location: "a.md".into(), score: 1.0, span: Some((1, 1)) };
         Passage { text: text.into(), source }
     }
 
@@ -193,6 +196,12 @@ mod tests {
     fn a_heading_speaks_for_the_sentence_under_it() {
         let passages = [passage("a › Limits", "At most 6 MB."), passage("a › Colors", "Mostly blue.")];
         assert_eq!(texts("What are the limits?", &passages), ["At most 6 MB."]);
+    }
+
+    #[test]
+    fn what_stands_in_two_passages_is_quoted_once() {
+        let passages = [passage("a", "It encrypts. It sleeps."), passage("a", "It encrypts. It wakes.")];
+        assert_eq!(texts("Does it encrypt?", &passages), ["It encrypts."]);
     }
 
     #[test]

@@ -1,8 +1,7 @@
 //! The text and Markdown files of a directory, and which of them changed since the last look.
 
-use super::split::{Format, split};
-use crate::chat::Passage;
-use sha2::{Digest, Sha256};
+use super::collection::Document;
+use super::split::Format;
 use std::collections::HashMap;
 use std::fs;
 use std::io;
@@ -20,29 +19,6 @@ pub struct Stamp {
     pub name: String,
     size: u64,
     modified: Option<SystemTime>,
-}
-
-/// A document: its passages, and a digest of its text.
-#[derive(Clone, Debug)]
-pub struct Document {
-    /// The relative path, or the name of a built-in document.
-    pub name: String,
-    /// The text's passages, in its order.
-    pub passages: Vec<Passage>,
-    /// SHA-256 of the text.
-    pub digest: [u8; 32],
-}
-
-impl Document {
-    /// A document by its name and text. A name without a known ending is read as Markdown.
-    pub fn new(name: &str, text: &str) -> Document {
-        let format = Format::of(name).unwrap_or(Format::Markdown);
-        Document {
-            name: name.to_owned(),
-            passages: split(name, text, format),
-            digest: Sha256::digest(text.as_bytes()).into(),
-        }
-    }
 }
 
 /// What a look at the files came to.
@@ -194,7 +170,7 @@ mod tests {
         directory.write(".git/config.txt", "x");
         let read = read_all(&directory);
         assert_eq!(names(&read), ["a/deep/c.txt", "b.md"]);
-        assert_eq!(read.documents[1].passages[0].source.title, "b.md › B");
+        assert_eq!(read.documents[1].passages[0].metadata["title"], "b.md › B");
         assert!(read.skipped.is_empty());
     }
 

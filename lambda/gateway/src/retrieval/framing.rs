@@ -60,7 +60,7 @@ fn entry(number: usize, passage: &Passage) -> String {
     format!("[{number}] {title}\n{}\n\n", neutral(passage.text.trim()))
 }
 
-fn folded(text: &str) -> String {
+pub(super) fn folded(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
@@ -93,7 +93,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn passage(title: &str, text: &str, score: f32) -> Passage {
-        let source = Source { title: title.into(), location: "a.md".into(), score, span: (1, 2) };
+        let source = Source { title: title.into(), location: "a.md".into(), score, span: Some((1, 2)) };
         Passage { text: text.into(), source }
     }
 

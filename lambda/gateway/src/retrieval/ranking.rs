@@ -1,4 +1,17 @@
 //! BM25 over a fixed set of texts: which of them speak of a question's words, and how much.
+//!
+//! Why our own: measured with 5,000 passages of 1,200 characters (6 MB of
+//! source code and Markdown, x86_64, dev profile with `opt-level = "s"`, stripped), each against an
+//! empty program that holds the text:
+//!
+//! | | crates | binary | memory | a question of 14 words | a query of 24 KB |
+//! |---|---|---|---|---|---|
+//! | `tantivy` 0.27, of its features only `stemmer` | 121 | +5.6 MB | +40 MB | 0.14 ms | |
+//! | `bm25` 2.3 with `default_tokenizer` | 53 | +1.8 MB | +12 MB | 0.42 ms | 614 ms |
+//! | this, with `rust-stemmers` | 8 | +0.15 MB | +7 MB | 0.05 ms | 2 ms |
+//!
+//! A prompt may be long and is the query by default, so the last column matters: `bm25` walks every
+//! matching text's words for every word asked. `tantivy` pays off where an index outgrows memory.
 
 use crate::words;
 use std::collections::HashMap;
@@ -47,30 +60,26 @@ impl Ranking {
         Ranking { texts: lengths.len(), terms }
     }
 
-    /// The `k` texts that fit the question best, with their scores, best first, the earlier one
-    /// first among equals. A text that has none of the question's content words is never among
-    /// them, so a question without any finds nothing.
-    pub fn best(&self, question: &str, k: usize) -> Vec<(usize, f32)> {
-        if self.texts == 0 {
-            return Vec::new();
-        }
+    /// How well each text fits the question, in their order: 0 where it has none of the question's
+    /// content words, or fewer than this share of them in percent, so that a question without any finds
+    /// nothing.
+    pub fn scores(&self, question: &str, least_share: usize) -> Vec<f32> {
         let mut asked = words::stems(question);
         asked.sort_unstable();
         asked.dedup();
-        let mut scores = vec![0f32; self.texts];
+        let mut scores = vec![(0f32, 0usize); self.texts];
         for postings in asked.iter().filter_map(|stem| self.terms.get(stem.as_str())) {
             let rarity = self.rarity(postings.len());
             for posting in postings {
-                if let Some(score) = scores.get_mut(posting.text as usize) {
+                if let Some((score, words)) = scores.get_mut(posting.text as usize) {
                     *score += rarity * posting.weight;
+                    *words += 1;
                 }
             }
         }
-        let mut found: Vec<(usize, f32)> =
-            scores.into_iter().enumerate().filter(|(_, score)| *score > 0.0).collect();
-        found.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-        found.truncate(k);
-        found
+        // Rounded down, as OpenSearch does with `minimum_should_match`.
+        let least = asked.len() * least_share / 100;
+        scores.into_iter().map(|(score, words)| if words >= least { score } else { 0.0 }).collect()
     }
 
     /// The inverse document frequency, in the form that is never negative.
@@ -80,11 +89,11 @@ impl Ranking {
     }
 }
 
-/// From a count to BM25's weight of the word in its text.
+/// From a count to BM25's weight of the word in its text, as Lucene scales it.
 fn saturate(posting: Posting, lengths: &[f32], average: f32) -> Posting {
     let length = lengths.get(posting.text as usize).copied().unwrap_or(average);
     let count = posting.weight;
-    let weight = count * (K1 + 1.0) / (count + K1 * (1.0 - B + B * length / average));
+    let weight = count / (count + K1 * (1.0 - B + B * length / average));
     Posting { weight, ..posting }
 }
 
@@ -92,14 +101,35 @@ fn saturate(posting: Posting, lengths: &[f32], average: f32) -> Posting {
 mod tests {
     use super::*;
 
+    /// The texts that are found, best first.
     fn order(texts: &[&str], question: &str) -> Vec<usize> {
-        Ranking::new(texts).best(question, 10).into_iter().map(|(text, _)| text).collect()
+        let scores = Ranking::new(texts).scores(question, 0);
+        let mut found: Vec<usize> = (0..texts.len()).filter(|text| scores[*text] > 0.0).collect();
+        found.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
+        found
     }
 
     #[test]
     fn the_rarer_word_decides() {
         let texts = ["the server starts", "the server logs", "the server encrypts", "nothing"];
         assert_eq!(order(&texts, "which server is encrypting?"), [2, 0, 1]);
+    }
+
+    #[test]
+    fn a_text_with_too_small_a_share_of_the_words_is_not_found() {
+        let ranking = Ranking::new(["quota", "quota of a month", "quota of a month, raised by hand"]);
+        let found =
+            |question, share| ranking.scores(question, share).iter().map(|score| *score > 0.0).collect();
+        let check = |question, share, expected: [bool; 3]| {
+            let found: Vec<bool> = found(question, share);
+            assert_eq!(found, expected, "{question} {share}");
+        };
+        check("raise the quota this month, please", 0, [true, true, true]);
+        check("raise the quota this month, please", 50, [true, true, true]);
+        check("raise the quota this month, please", 67, [false, true, true]);
+        check("raise the quota this month, please", 100, [false, false, true]);
+        check("who can raise the quota of the month of May?", 50, [true, true, true]);
+        check("can someone raise the quota of next month?", 50, [false, true, true]);
     }
 
     #[test]
@@ -114,13 +144,5 @@ mod tests {
         assert!(order(&texts, "what is it for?").is_empty());
         assert!(order(&texts, "zebra").is_empty());
         assert!(order(&[], "zebra").is_empty());
-    }
-
-    #[test]
-    fn equals_keep_their_order_and_no_more_than_k_come() {
-        let ranking = Ranking::new(["same text", "same text", "same text"]);
-        let found = ranking.best("same text", 2);
-        assert_eq!(found.iter().map(|(text, _)| *text).collect::<Vec<_>>(), [0, 1]);
-        assert!(ranking.best("same", 0).is_empty());
     }
 }

@@ -8,6 +8,9 @@ use aws_sdk_dynamodb::types::{
 };
 use std::time::Duration;
 
+/// The attribute that says when a row has expired.
+const EXPIRY: &str = "expires_at";
+
 /// A table that is being made is looked at this often,
 const LOOK: Duration = Duration::from_millis(500);
 /// and this many times: AWS takes some seconds.
@@ -22,6 +25,15 @@ impl Store {
     pub async fn create_tables(&self) -> Result<(), Error> {
         self.create_table(&self.tables.answers, &["pk"]).await?;
         self.create_table(&self.tables.state, &["pk", "sk"]).await
+    }
+
+    /// Does DynamoDB remove the expired rows of this table by itself? None where it may not be asked.
+    pub async fn expires(&self, table: &str) -> Option<bool> {
+        let reply = self.client.describe_time_to_live().table_name(table).send().await.ok()?;
+        let ttl = reply.time_to_live_description?;
+        let on =
+            matches!(ttl.time_to_live_status, Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling));
+        Some(on && ttl.attribute_name.as_deref() == Some(EXPIRY))
     }
 
     async fn create_table(&self, name: &str, keys: &[&str]) -> Result<(), Error> {
@@ -40,7 +52,7 @@ impl Store {
         }
         let ttl = known.ok().and_then(|reply| reply.time_to_live_description?.time_to_live_status);
         if !matches!(ttl, Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling)) {
-            let ttl = TimeToLiveSpecification::builder().enabled(true).attribute_name("expires_at").build();
+            let ttl = TimeToLiveSpecification::builder().enabled(true).attribute_name(EXPIRY).build();
             let declare = self.client.update_time_to_live().table_name(name);
             let declared = declare.time_to_live_specification(built(ttl)?).send().await;
             declared.map_err(|error| failed(name, &error))?;

@@ -11,9 +11,8 @@ mod tests;
 
 pub use lines::{json_logs, text_logs};
 
-use crate::chat::{CacheOutcome, Caller, Request, Terminal};
+use crate::chat::{CacheOutcome, Caller, Request, Terminal, Vectors};
 use crate::error::{Error, Kind};
-use crate::model::Embedding;
 use crate::model::catalog::Choice;
 use crate::plan::Plan;
 use crate::reply::Reply;
@@ -90,7 +89,7 @@ pub fn refused(door: &str, request_id: Option<&str>, error: &Error) {
 }
 
 /// A text was embedded, or not.
-pub fn embedded(caller: &Caller, choice: &Choice, took: Duration, outcome: &Result<Embedding, Error>) {
+pub fn embedded(caller: &Caller, choice: &Choice, took: Duration, outcome: &Result<Vectors, Error>) {
     let (embedding, error) = (outcome.as_ref().ok(), outcome.as_ref().err());
     let input_tokens = embedding.map(|embedding| embedding.input_tokens);
     measured!(

@@ -203,7 +203,7 @@ fn a_refusal_has_its_door_alone_and_not_the_sentence() {
 fn an_embedding_is_measured_like_a_reply() {
     let choice = Catalog::load().unwrap().choose("local.hashed-embedding-256", "us-east-1").unwrap();
     let took = Duration::from_millis(12);
-    let done = Ok(Embedding { vector: vec![0.0], input_tokens: 3 });
+    let done = Ok(Vectors { vectors: vec![vec![0.0]], input_tokens: 3 });
     let lines = lines_of(|| embedded(&Caller::local(), &choice, took, &done));
     assert_eq!(metrics_of(&lines[0]), BTreeSet::from(["cost_usd", "errors", "input_tokens", "total_ms"]));
     let failed = Err(Error::new(Kind::Throttled, "wait"));

@@ -20,7 +20,7 @@ fn learned(text: &str) -> StoredAnswer {
         deltas: text.split_inclusive(' ').map(Delta::text).collect(),
         stop_reason: StopReason::StopSequence,
         model: Some("m".into()),
-        sources: vec![Source { title: "t".into(), location: "l".into(), score: 0.5, span: (1, 2) }],
+        sources: vec![Source { title: "t".into(), location: "l".into(), score: 0.5, span: Some((1, 2)) }],
         curated: false,
     }
 }

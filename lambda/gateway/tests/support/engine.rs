@@ -12,6 +12,7 @@ use gateway::model::Model;
 use gateway::model::embedding::HashedEmbedding;
 use gateway::model::scripted::Scripted;
 use gateway::queue::Queue;
+use gateway::retrieval::Retrieval;
 use gateway::store::Store;
 use http::{Method, Request, Response};
 use http_body_util::BodyExt;
@@ -42,16 +43,26 @@ pub fn doors(store: Store, script: &str) -> Arc<Doors> {
 /// The same with any model, and with these settings.
 pub fn over(store: Store, model: Arc<dyn Model>, settings: &[(&str, &str)]) -> Arc<Doors> {
     let vars = settings.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+    searching(store, model, Settings::from_vars(vars).unwrap(), None)
+}
+
+/// The same with documents.
+pub fn searching(
+    store: Store,
+    model: Arc<dyn Model>,
+    settings: Settings,
+    retrieval: Option<Arc<dyn Retrieval>>,
+) -> Arc<Doors> {
     let rooms = Rooms {
         model,
         embedder: Arc::new(HashedEmbedding),
         stands_in: Some("local.scripted"),
-        retrieval: None,
+        retrieval,
         store: Some(Arc::new(store)),
         single_process: false,
         lease: Duration::from_secs(60),
     };
-    let gateway = Gateway::open(Settings::from_vars(vars).unwrap(), rooms).unwrap();
+    let gateway = Gateway::open(settings, rooms).unwrap();
     Arc::new(Doors { gateway, queue: Some(Arc::new(Unattended)), until: None })
 }
 

@@ -32,7 +32,7 @@ pub(super) async fn handle(state: &State, request: Request<Incoming>) -> Respons
     };
     let open = Open::new(Arc::clone(&state.log), model.clone());
     match call(state, &head, &body, &model).await {
-        Ok(call) => respond(&operation, call, open),
+        Ok(call) => respond(state, &operation, call, open),
         Err(refused) => {
             open.finish();
             refused
@@ -77,8 +77,11 @@ async fn call(state: &State, head: &Parts, body: &Bytes, model: &str) -> Result<
         lock(&state.log.requests).push(record);
     }
     let base = scripted.unwrap_or_else(|| prepared.knobs.clone());
-    let question = reply::question(&body);
-    let (knobs, counted_under) = match base.directed(question) {
+    let embedded = reply::embedded(&body);
+    let question = embedded.unwrap_or_else(|| reply::question(&body));
+    let directed =
+        if embedded.is_some() { Knobs::directed_to_embed(question) } else { base.directed(question) };
+    let (knobs, counted_under) = match directed {
         None => (base, ""),
         Some(Ok(knobs)) => (knobs, question),
         Some(Err(error)) => {
@@ -115,7 +118,7 @@ async fn refuse(state: &State, knobs: &Knobs, counted_under: &str) -> Result<(),
     }
 }
 
-fn respond(operation: &str, call: Call, open: Open) -> Response<Body> {
+fn respond(state: &State, operation: &str, call: Call, open: Open) -> Response<Body> {
     let question = reply::question(&call.body);
     if operation == "converse-stream" {
         let stream = call.stream.unwrap_or_else(|| Stream::of(&call.knobs, question));
@@ -124,7 +127,7 @@ fn respond(operation: &str, call: Call, open: Open) -> Response<Body> {
     open.finish();
     match operation {
         "converse" => json_response(StatusCode::OK, &Reply::of(&call.knobs, question).converse(&call.knobs)),
-        "invoke" => match reply::embedding(&call.body) {
+        "invoke" => match reply::embedding(&call.body, &Arc::clone(&lock(&state.vectors))) {
             Some(embedding) => json_response(StatusCode::OK, &embedding),
             None => refusal(&Failure::new("ValidationException", 400, "Malformed input request"), None),
         },

@@ -38,6 +38,9 @@ pub struct Knobs {
     pub usage: Option<TokenUsage>,
     /// Never send the `metadata` event, but keep the stream open after `messageStop`.
     pub no_metadata: bool,
+    /// How the text of a directive is embedded, where it is not asked but embedded: a question that is
+    /// searched for meets both, and the knobs around these are about its answer.
+    pub embedding: Option<Box<Knobs>>,
 }
 
 /// A refusal before the stream.
@@ -178,6 +181,12 @@ impl Knobs {
         Some(directive.and_then(|directive| self.overlaid(directive)))
     }
 
+    /// What a directive of a text says about its embedding, or `None` where it says nothing of it.
+    pub(super) fn directed_to_embed(text: &str) -> Option<Result<Knobs, serde_json::Error>> {
+        let knobs = Knobs::default().directed(text)?.map(|knobs| knobs.embedding);
+        knobs.map(|knobs| knobs.map(|knobs| *knobs)).transpose()
+    }
+
     fn overlaid(&self, directive: Value) -> Result<Knobs, serde_json::Error> {
         let mut knobs = serde_json::to_value(self)?;
         if let (Value::Object(knobs), Value::Object(directive)) = (&mut knobs, directive) {
@@ -203,6 +212,15 @@ mod tests {
         let knobs = base.directed(prompt).unwrap().unwrap();
         let expected = Knobs { tokens: Some(3), fault: Some(Fault::Cut { after: 2 }), ..base };
         assert_eq!(knobs, expected);
+    }
+
+    #[test]
+    fn what_is_said_about_an_embedding_is_about_nothing_else() {
+        let text = r#"@standin{"tokens":3,"embedding":{"head_ms":5}}"#;
+        let knobs = Knobs::directed_to_embed(text).unwrap().unwrap();
+        assert_eq!(knobs, Knobs { head_ms: 5, ..Knobs::default() });
+        assert_eq!(Knobs::default().directed(text).unwrap().unwrap().head_ms, 0);
+        assert!(Knobs::directed_to_embed(r#"@standin{"head_ms":5}"#).is_none());
     }
 
     #[test]

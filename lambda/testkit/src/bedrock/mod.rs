@@ -14,8 +14,10 @@ mod log;
 mod reply;
 mod server;
 mod steps;
+mod vectors;
 mod wire;
 
 pub use knobs::{Failure, Fault, Knobs, Reasoning, TokenUsage, ToolCall};
 pub use log::{Dropped, Recorded};
 pub use server::Standin;
+pub use vectors::Vectors;

@@ -1,6 +1,7 @@
 //! What is answered: derived from the knobs and the request, the same for the same request.
 
 use super::knobs::{DIRECTIVE, Knobs, TokenUsage};
+use super::vectors::Vectors;
 use serde_json::{Value, json};
 
 /// What stands before an echoed question.
@@ -51,19 +52,28 @@ impl Reply {
 
 /// The answer of `invoke` to an embedding request, in the shape of the provider who asks so:
 /// Titan's `inputText`, or Cohere's `texts`. `None` where the body is neither.
-pub(super) fn embedding(body: &Value) -> Option<Value> {
+pub(super) fn embedding(body: &Value, vectors: &Vectors) -> Option<Value> {
     if let Some(text) = body["inputText"].as_str() {
         let size = body["dimensions"].as_u64().unwrap_or(1024);
         let count = tokens(text).len();
-        return Some(json!({ "embedding": vector(text, size), "inputTextTokenCount": count }));
+        return Some(json!({ "embedding": vectors.of(text, size), "inputTextTokenCount": count }));
     }
     let texts = body["texts"].as_array()?;
     let size = body["output_dimension"].as_u64().unwrap_or(1024);
-    let vectors: Vec<_> = texts.iter().map(|text| vector(text.as_str().unwrap_or_default(), size)).collect();
+    let vectors: Vec<_> =
+        texts.iter().map(|text| vectors.of(text.as_str().unwrap_or_default(), size)).collect();
     let by_type = body["embedding_types"].is_array();
     let embeddings = if by_type { json!({ "float": vectors }) } else { json!(vectors) };
     let kind = if by_type { "embeddings_by_type" } else { "embeddings_floats" };
     Some(json!({ "id": "standin", "response_type": kind, "texts": texts, "embeddings": embeddings }))
+}
+
+/// The text of an embedding request that carries a directive, else its first one.
+pub(super) fn embedded(body: &Value) -> Option<&str> {
+    let many = body["texts"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut texts = body["inputText"].as_str().into_iter().chain(many.iter().filter_map(Value::as_str));
+    let first = texts.next()?;
+    Some(std::iter::once(first).chain(texts).find(|text| text.contains(DIRECTIVE)).unwrap_or(first))
 }
 
 /// The question of a Converse request: in its last user message the text that carries a
@@ -86,28 +96,6 @@ fn counted(question: &str, output: usize) -> TokenUsage {
     let (input_tokens, output_tokens) = (tokens(question).len() as u64, output as u64);
     let total_tokens = input_tokens + output_tokens;
     TokenUsage { input_tokens, output_tokens, total_tokens, ..TokenUsage::default() }
-}
-
-/// A bag of words, hashed and of length 1: texts that share words lie near each other.
-fn vector(text: &str, size: u64) -> Vec<f32> {
-    let size = size.clamp(1, 4096);
-    let mut vector = vec![0.0_f32; size as usize];
-    let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
-    for word in words {
-        vector[(fnv(&word.to_lowercase()) % size) as usize] += 1.0;
-    }
-    let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
-    if length == 0.0 {
-        vector[0] = 1.0;
-        return vector;
-    }
-    vector.iter().map(|x| x / length).collect()
-}
-
-/// FNV-1a: the same number on every run, which the standard hasher does not promise.
-fn fnv(word: &str) -> u64 {
-    word.bytes()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]
@@ -133,18 +121,12 @@ mod tests {
     }
 
     #[test]
-    fn texts_that_share_words_are_nearer() {
-        let near =
-            |a: &str, b: &str| -> f32 { vector(a, 256).iter().zip(vector(b, 256)).map(|(x, y)| x * y).sum() };
-        assert!(near("the red house", "a red house") > near("the red house", "cold soup"));
-    }
-
-    #[test]
     fn an_embedding_comes_in_the_shape_it_was_asked_in() {
-        let titan = embedding(&json!({ "inputText": "two words", "dimensions": 256 })).unwrap();
+        let embed = |body| embedding(&body, &Vectors::default());
+        let titan = embed(json!({ "inputText": "two words", "dimensions": 256 })).unwrap();
         assert_eq!(titan["inputTextTokenCount"], 2);
         assert_eq!(titan["embedding"].as_array().unwrap().len(), 256);
-        let cohere = embedding(&json!({ "texts": ["a", "b"], "embedding_types": ["float"] })).unwrap();
+        let cohere = embed(json!({ "texts": ["a", "b"], "embedding_types": ["float"] })).unwrap();
         assert_eq!(cohere["embeddings"]["float"].as_array().unwrap().len(), 2);
     }
 }

@@ -3,6 +3,7 @@
 use super::calls::handle;
 use super::knobs::Knobs;
 use super::log::{Dropped, Log, Recorded, lock};
+use super::vectors::Vectors;
 use super::wire::Stream;
 use crate::listen::serve;
 use hyper::service::service_fn;
@@ -85,6 +86,11 @@ impl Standin {
         self.state.forgetful.store(true, Ordering::SeqCst);
     }
 
+    /// Embeds the texts that these know with them, and all others as before.
+    pub fn embed_with(&self, vectors: Vectors) {
+        *lock(&self.state.vectors) = Arc::new(vectors);
+    }
+
     /// Every request so far, oldest first.
     pub fn requests(&self) -> Vec<Recorded> {
         lock(&self.state.log.requests).clone()
@@ -128,6 +134,8 @@ pub(super) struct State {
     pub tries: Mutex<HashMap<String, u32>>,
     /// Requests are not recorded.
     pub forgetful: AtomicBool,
+    /// The texts that are embedded with vectors of a real model.
+    pub vectors: Mutex<Arc<Vectors>>,
     /// What was seen.
     pub log: Arc<Log>,
 }

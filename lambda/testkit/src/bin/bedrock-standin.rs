@@ -1,5 +1,6 @@
-//! The Bedrock stand-in as a process: `bedrock-standin [--port N] [--knobs JSON] [--record]`, or
-//! `STANDIN_PORT` and `STANDIN_KNOBS`. It prints its URL and serves until it is killed.
+//! The Bedrock stand-in as a process: `bedrock-standin [--port N] [--knobs JSON] [--vectors FILE]
+//! [--record]`, or `STANDIN_PORT`, `STANDIN_KNOBS` and `STANDIN_VECTORS`. It prints its URL and serves until
+//! it is killed. The texts that the file of vectors knows are embedded with them.
 //!
 //! Without knobs it answers 32 fixed tokens at once, from frames that are encoded beforehand: it is
 //! made for benchmarks. For tests, `--record` keeps what it has seen, for `GET /seen`, and without
@@ -7,7 +8,7 @@
 
 use std::error::Error;
 use std::io::Write;
-use testkit::bedrock::{Knobs, Standin, TokenUsage};
+use testkit::bedrock::{Knobs, Standin, TokenUsage, Vectors};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -16,6 +17,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let knobs: Knobs = serde_json::from_str(&json)?;
 
     let standin = Standin::on(port).await?;
+    if let Some(file) = option("--vectors", "STANDIN_VECTORS") {
+        standin.embed_with(Vectors::read(&std::fs::read(file)?)?);
+    }
     if std::env::args().any(|argument| argument == "--record") {
         standin.set(knobs);
     } else {

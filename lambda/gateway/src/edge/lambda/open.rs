@@ -9,12 +9,18 @@ use crate::edge::Doors;
 use crate::edge::body::failed;
 use crate::edge::cors::{self, Origins};
 use crate::gateway::{Gateway, Rooms};
+use crate::model::Embedder;
 use crate::model::bedrock::{Bedrock, IDLE};
+use crate::model::catalog::Api;
 use crate::queue::Queue;
 use crate::queue::sqs::Sqs;
+use crate::retrieval::Retrieval;
+use crate::retrieval::opensearch::OpenSearch;
+use crate::search_model::SearchModel;
 use crate::store::{Retention, Store, SystemClock, Tables};
 use crate::telemetry;
 use aws_sdk_apigatewaymanagement::config::retry::RetryConfig;
+use aws_smithy_runtime_api::client::http::SharedHttpConnector;
 use aws_types::SdkConfig;
 use aws_types::region::Region;
 use bytes::Bytes;
@@ -43,19 +49,14 @@ impl Lambda {
     /// A sentence a wrong setting.
     pub async fn open(vars: Vec<(String, String)>) -> Result<Lambda, String> {
         let settings = Settings::from_vars(vars).map_err(|wrong| wrong.join("\n"))?;
-        let config = aws::settings(aws::http_client(settings.ca_bundle.as_deref())?).load().await;
-        if settings.opensearch.is_some() {
-            return Err(
-                "OPENSEARCH_DOMAIN_ENDPOINT is set, and the functions do not search it yet. Unset it."
-                    .to_owned(),
-            );
-        }
+        let connector = aws::connector(settings.ca_bundle.as_deref())?;
+        let config = aws::settings(aws::client_over(connector.clone())).load().await;
         let bedrock = Arc::new(bedrock(&config, settings.region.as_deref()));
         let rooms = Rooms {
             model: bedrock.clone(),
-            embedder: bedrock,
+            embedder: bedrock.clone(),
             stands_in: None,
-            retrieval: None,
+            retrieval: retrieval(connector, &config, &settings, &bedrock)?,
             store: settings.tables.clone().map(|(answers, state)| Arc::new(store(&config, answers, state))),
             single_process: false,
             lease: settings.shared_lease(),
@@ -90,6 +91,24 @@ fn bedrock(config: &SdkConfig, region: Option<&str>) -> Bedrock {
         }
         None => Bedrock::new(config, IDLE),
     }
+}
+
+/// Nothing is asked of it before the first question: a cold start does not wait for a search.
+fn retrieval(
+    connector: SharedHttpConnector,
+    config: &SdkConfig,
+    settings: &Settings,
+    bedrock: &Arc<Bedrock>,
+) -> Result<Option<Arc<dyn Retrieval>>, String> {
+    if settings.retrieval.opensearch.is_none() {
+        return Ok(None);
+    }
+    let model = SearchModel::open(settings, false, |api| match api {
+        Api::Embedding => Some(bedrock.clone() as Arc<dyn Embedder>),
+        _ => None,
+    })?;
+    let search = OpenSearch::open(connector, Some(config), &settings.retrieval, model.embedding())?;
+    Ok(search.map(|search| Arc::new(search) as Arc<dyn Retrieval>))
 }
 
 fn store(config: &SdkConfig, answers: String, state: String) -> Store {

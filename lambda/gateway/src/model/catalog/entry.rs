@@ -48,6 +48,8 @@ pub struct EmbeddingSpec {
     pub dimensions: usize,
     /// Shape of the bodies on the wire.
     pub body: EmbeddingBody,
+    /// Texts that one request takes at most.
+    pub batch: usize,
 }
 
 /// What a model takes. Everything absent from the data is not taken.

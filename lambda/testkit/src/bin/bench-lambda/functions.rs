@@ -12,6 +12,9 @@ use testkit::lambda::variables;
 use tokio::process::Command;
 use tokio::time::timeout;
 
+/// The index that is searched.
+const INDEX: &str = "bench";
+
 /// Which door.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Door {
@@ -33,6 +36,8 @@ pub struct Function {
     script: Option<PathBuf>,
     /// It has the store's two tables.
     keeps: bool,
+    /// It searches in this mode.
+    searches: Option<&'static str>,
 }
 
 impl Function {
@@ -46,11 +51,18 @@ impl Function {
 pub fn all(python: &Path) -> Result<Vec<Function>, Failure> {
     let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("python");
     let ours = |name, door, program, keeps| {
-        Ok::<_, Failure>(Function { name, door, program: beside(program)?, script: None, keeps })
+        Ok::<_, Failure>(Function {
+            name,
+            door,
+            program: beside(program)?,
+            script: None,
+            keeps,
+            searches: None,
+        })
     };
     let theirs = |name, door, script| {
         let script = Some(scripts.join(script));
-        Function { name, door, program: python.to_owned(), script, keeps: false }
+        Function { name, door, program: python.to_owned(), script, keeps: false, searches: None }
     };
     Ok(vec![
         ours("rest", Door::Rest, "rest", false)?,
@@ -60,6 +72,17 @@ pub fn all(python: &Path) -> Result<Vec<Function>, Failure> {
         ours("rest, with tables", Door::Rest, "rest", true)?,
         ours("ws, with tables", Door::Ws, "ws", true)?,
     ])
+}
+
+/// Ours over the store's tables: without a search, and with one in each mode that has a cost of its own.
+pub fn searching() -> Result<Vec<Function>, Failure> {
+    let program = beside("rest")?;
+    let modes = [("without a search", None), ("text", Some("text")), ("hybrid", Some("hybrid"))];
+    let function = |(name, searches)| {
+        let program = program.clone();
+        Function { name, door: Door::Rest, program, script: None, keeps: true, searches }
+    };
+    Ok(modes.map(function).into())
 }
 
 /// A reply, as the client of the door would see it.
@@ -97,8 +120,13 @@ impl Running {
         command.env("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", world.standin.url());
         command.env("AWS_CA_BUNDLE", &world.ca_bundle).env("CALLBACK_URL", &world.callback);
         if function.keeps {
-            command.env("AWS_ENDPOINT_URL_DYNAMODB", &world.tables);
+            command.env("AWS_ENDPOINT_URL_DYNAMODB", format!("https://{}", world.tables.address));
             command.env("ANSWERS_TABLE", "answers").env("STATE_TABLE", "state");
+        }
+        if let (Some(mode), Some(search)) = (function.searches, &world.search) {
+            command.env("OPENSEARCH_DOMAIN_ENDPOINT", format!("https://{}", search.address));
+            command.env("OPENSEARCH_AUTH", "iam").env("OPENSEARCH_SERVICE", "es");
+            command.env("OPENSEARCH_INDEX", INDEX).env("RETRIEVAL_MODE", mode);
         }
         // A pause between two frames is chosen, not needed: it would hide what is measured.
         command.env("PUSH_INTERVAL_MS", "0");

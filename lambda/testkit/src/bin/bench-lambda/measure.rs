@@ -42,6 +42,15 @@ pub struct Figures {
     pub first_chunk: Vec<f64>,
 }
 
+/// What was measured of starts that search, in milliseconds.
+#[derive(Default)]
+pub struct Searched {
+    /// From the process's start to the end of its first reply.
+    pub reply: Vec<f64>,
+    /// Of that, what OpenSearch took itself.
+    pub server: Vec<f64>,
+}
+
 /// Runs all measurements; one entry a function.
 pub async fn run(
     world: &mut World,
@@ -68,6 +77,26 @@ pub async fn run(
         // Lambda's runtime for Python posts a reply when it is whole.
         if function.is_ours() || function.door == Door::Ws {
             warm(world, function, figures).await.map_err(|error| in_row(function, error))?;
+        }
+    }
+    Ok(all)
+}
+
+/// Starts that search. The first of `functions` is without a search.
+pub async fn searched(world: &mut World, functions: &[Function]) -> Result<Vec<Searched>, Failure> {
+    let mut all: Vec<Searched> = functions.iter().map(|_| Searched::default()).collect();
+    world.pace(0);
+    for round in 0..WARM_UP + STARTS {
+        for (function, figures) in functions.iter().zip(&mut all) {
+            world.waited();
+            let mut running = Running::start(world, function, None).await?;
+            let begun = running.begun;
+            let reply = running.ask(world, false).await.map_err(|error| in_row(function, error))?;
+            if round >= WARM_UP {
+                figures.reply.push(ms(reply.end - begun));
+                figures.server.push(ms(world.waited()));
+            }
+            running.measured.end().await?;
         }
     }
     Ok(all)

@@ -1,7 +1,7 @@
 //! The figures as one Markdown table, each of ours followed by Python's and their ratio.
 
 use crate::functions::Function;
-use crate::measure::Figures;
+use crate::measure::{Figures, Searched};
 use std::fs::metadata;
 use testkit::bench::median;
 
@@ -9,6 +9,11 @@ const HEAD: &str = "\
 | | start to first event ms | start to first reply ms | CPU ms until then | first reply at 128 MB ms \
 | start to first reply, all at 128 MB ms | first chunk after the model's ms | RSS MB | binary MB |
 |---|---|---|---|---|---|---|---|---|
+";
+
+const SEARCHED_HEAD: &str = "\
+| | start to first reply ms | of that in OpenSearch ms | more than without a search, beyond OpenSearch's own time ms |
+|---|---|---|---|
 ";
 
 /// The table.
@@ -24,6 +29,18 @@ pub fn of(functions: &[Function], figures: &[Figures]) -> String {
             table.push_str(&line("ratio", &ratio));
         }
         before = row;
+    }
+    table
+}
+
+/// The table of starts that search; each is compared with the first.
+pub fn searched(functions: &[Function], figures: &[Searched]) -> String {
+    let mut table = SEARCHED_HEAD.to_owned();
+    let without = figures.first().map_or(f64::NAN, |first| median(&first.reply));
+    for (function, figures) in functions.iter().zip(figures) {
+        let (reply, server) = (median(&figures.reply), median(&figures.server));
+        let (name, more) = (function.name, reply - server - without);
+        table.push_str(&format!("| {name} | {reply:.1} | {server:.1} | {more:.1} |\n"));
     }
     table
 }

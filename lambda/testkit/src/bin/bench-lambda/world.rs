@@ -1,5 +1,6 @@
 //! What the functions talk to behind TLS: the Bedrock stand-in, `@connections` and DynamoDB.
 
+use crate::relay::Relay;
 use crate::runtime::PATIENCE;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -13,12 +14,10 @@ use testkit::bedrock::{Knobs, Standin};
 use testkit::bench::{Failure, Measured, Scratch, beside};
 use testkit::listen::serve;
 use testkit::tls::Authority;
-use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::process::Command;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
-use tokio_rustls::TlsAcceptor;
 
 /// Tokens of every answer.
 const TOKENS: usize = 8;
@@ -39,8 +38,10 @@ pub struct World {
     pub pushes: mpsc::UnboundedReceiver<Push>,
     /// The base URL of `@connections`.
     pub callback: String,
-    /// The URL of DynamoDB.
-    pub tables: String,
+    /// DynamoDB.
+    pub tables: Relay,
+    /// OpenSearch, where there is one.
+    pub search: Option<Relay>,
     /// The authority's certificate.
     pub ca_bundle: PathBuf,
     /// For what the processes say.
@@ -49,8 +50,8 @@ pub struct World {
 }
 
 impl World {
-    /// Opens it.
-    pub async fn open(scratch: &Scratch) -> Result<World, Failure> {
+    /// Opens it. `search` is the host and port of an OpenSearch.
+    pub async fn open(scratch: &Scratch, search: Option<String>) -> Result<World, Failure> {
         let authority = Authority::new()?;
         let ca_bundle = scratch.0.join("ca.pem");
         std::fs::write(&ca_bundle, authority.pem())?;
@@ -64,16 +65,23 @@ impl World {
         };
         tokio::spawn(serve(listener, Some(authority.acceptor("127.0.0.1")?), service));
         let (database, address) = database(&scratch.0.join("dynamodb")).await?;
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let tables = format!("https://{}", listener.local_addr()?);
-        tokio::spawn(relay(listener, authority.acceptor("127.0.0.1")?, address));
+        let tables = Relay::to(address, authority.acceptor("127.0.0.1")?).await?;
+        let search = match search {
+            Some(server) => Some(Relay::to(server, authority.acceptor("127.0.0.1")?).await?),
+            None => None,
+        };
         let said = scratch.0.join("said");
-        Ok(World { standin, pushes, callback, tables, ca_bundle, said, _database: database })
+        Ok(World { standin, pushes, callback, tables, search, ca_bundle, said, _database: database })
     }
 
     /// The model's answers from now on: all at once, or a token every few milliseconds.
     pub fn pace(&self, gap_ms: u64) {
         self.standin.set(Knobs { tokens: Some(TOKENS), gap_ms, ..Knobs::default() });
+    }
+
+    /// How long OpenSearch has taken since this was last asked.
+    pub fn waited(&self) -> Duration {
+        self.search.as_ref().map(Relay::waited).unwrap_or_default()
     }
 
     /// When the model was last asked, which is when its first chunk went out.
@@ -94,20 +102,6 @@ async fn database(said: &Path) -> Result<(Measured, String), Failure> {
         sleep(Duration::from_millis(10)).await;
     }
     Err("dynamodb-server does not listen".into())
-}
-
-/// Takes TLS off and passes the bytes on.
-async fn relay(listener: TcpListener, tls: TlsAcceptor, address: String) {
-    loop {
-        let Ok((socket, _)) = listener.accept().await else { continue };
-        let _ = socket.set_nodelay(true);
-        let (tls, address) = (tls.clone(), address.clone());
-        tokio::spawn(async move {
-            let (mut near, mut far) = (tls.accept(socket).await?, TcpStream::connect(address).await?);
-            far.set_nodelay(true)?;
-            copy_bidirectional(&mut near, &mut far).await
-        });
-    }
 }
 
 async fn push(

@@ -1,0 +1,211 @@
+//! Conditions on metadata in the server's language. What can be matched exactly is for the index's mapping
+//! to say: words of a text are not its value, and a number that is none is an error.
+
+use crate::chat::{Condition, Filter};
+use crate::config::retrieval::FieldNames;
+use serde_json::{Map, Value, json};
+
+/// The mapping of each index behind a name.
+#[derive(Clone, Debug, Default)]
+pub struct Mappings(Vec<Value>);
+
+/// A filter as a search takes it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Clauses {
+    /// These must all hold.
+    All(Vec<Value>),
+    /// No document can fulfil it.
+    Nothing,
+}
+
+/// What a value has to look like to be looked for in a field.
+#[derive(Clone, Copy, PartialEq)]
+enum Form {
+    Any,
+    Whole,
+    Decimal,
+    Boolean,
+    Date,
+}
+
+impl Mappings {
+    /// The mappings in a reply to `GET /INDEX/_mapping`.
+    pub fn read(reply: Map<String, Value>) -> Mappings {
+        let mappings = reply.into_iter().map(|(_, mut index)| index["mappings"].take());
+        Mappings(mappings.collect())
+    }
+
+    /// Is one of the filter's fields unknown to all indexes?
+    pub fn lack(&self, filter: &Filter, fields: &FieldNames) -> bool {
+        filter.0.iter().any(|condition| self.ways(&path(fields, condition)).is_empty())
+    }
+
+    /// The filter, exactly.
+    pub fn clauses(&self, filter: &Filter, fields: &FieldNames) -> Clauses {
+        all(filter, |condition| {
+            let ways = self.ways(&path(fields, condition));
+            ways.iter().filter_map(|(path, form)| clause(path, *form, condition)).collect()
+        })
+    }
+
+    /// Under which names a field can be matched exactly, each once.
+    fn ways(&self, path: &str) -> Vec<(String, Form)> {
+        let mut ways = Vec::new();
+        for way in self.0.iter().filter_map(|mapping| way(mapping, path)) {
+            if !ways.contains(&way) {
+                ways.push(way);
+            }
+        }
+        ways
+    }
+}
+
+/// The filter where the server does not show its mapping: strings under the name that dynamic mappings
+/// give their exact form. Other kinds of values are not found then.
+pub fn guessed(filter: &Filter, fields: &FieldNames) -> Clauses {
+    all(filter, |condition| {
+        let keyword = format!("{}.keyword", path(fields, condition));
+        clause(&keyword, Form::Any, condition).into_iter().collect()
+    })
+}
+
+fn all(filter: &Filter, ways: impl Fn(&Condition) -> Vec<Value>) -> Clauses {
+    let mut clauses = Vec::new();
+    for condition in &filter.0 {
+        match ways(condition).as_slice() {
+            [] => return Clauses::Nothing,
+            [one] => clauses.push(one.clone()),
+            several => clauses.push(json!({ "bool": { "should": several, "minimum_should_match": 1 } })),
+        }
+    }
+    Clauses::All(clauses)
+}
+
+fn path(fields: &FieldNames, condition: &Condition) -> String {
+    format!("{}.{}", fields.metadata, condition.field)
+}
+
+fn clause(path: &str, form: Form, condition: &Condition) -> Option<Value> {
+    let values: Vec<&String> = condition.any_of.iter().filter(|value| form.fits(value)).collect();
+    (!values.is_empty()).then(|| json!({ "terms": { path: values } }))
+}
+
+impl Form {
+    fn fits(self, value: &str) -> bool {
+        match self {
+            Form::Any => true,
+            Form::Whole => value.parse::<i64>().is_ok(),
+            Form::Decimal => value.parse::<f64>().is_ok_and(f64::is_finite),
+            Form::Boolean => matches!(value, "true" | "false"),
+            Form::Date => value.starts_with(|c: char| c.is_ascii_digit()),
+        }
+    }
+}
+
+/// Walks a mapping down a path, to the name and the form of what is there.
+fn way(mapping: &Value, path: &str) -> Option<(String, Form)> {
+    let mut field = mapping;
+    for name in path.split('.') {
+        if field["type"] == "flat_object" {
+            return Some((path.to_owned(), Form::Any));
+        }
+        field = field.get("properties")?.get(name)?;
+    }
+    let form = match field["type"].as_str()? {
+        "keyword" | "constant_keyword" | "wildcard" | "version" => Form::Any,
+        "long" | "integer" | "short" | "byte" | "unsigned_long" => Form::Whole,
+        "double" | "float" | "half_float" | "scaled_float" => Form::Decimal,
+        "boolean" => Form::Boolean,
+        "date" | "date_nanos" => Form::Date,
+        // A text's exact form, where it has one.
+        _ => {
+            let forms = field.get("fields")?.as_object()?;
+            let (name, _) = forms.iter().find(|(_, form)| form["type"] == "keyword")?;
+            return Some((format!("{path}.{name}"), Form::Any));
+        }
+    };
+    Some((path.to_owned(), form))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields() -> FieldNames {
+        FieldNames { text: "text".into(), vector: "vector_field".into(), metadata: "metadata".into() }
+    }
+
+    fn filter(conditions: &[(&str, &[&str])]) -> Filter {
+        let condition = |(field, values): &(&str, &[&str])| Condition {
+            field: (*field).to_owned(),
+            any_of: values.iter().map(|value| (*value).to_owned()).collect(),
+        };
+        Filter(conditions.iter().map(condition).collect())
+    }
+
+    /// As OpenSearch makes it by itself of what LangChain indexes, and some that people make.
+    fn mappings(metadata: &Value) -> Mappings {
+        let index = json!({ "docs": { "mappings": { "properties": { "metadata": metadata } } } });
+        Mappings::read(index.as_object().unwrap().clone())
+    }
+
+    fn dynamic() -> Mappings {
+        let text = json!({"type": "text", "fields": {"keyword": {"type": "keyword", "ignore_above": 256}}});
+        mappings(&json!({ "properties": {
+            "lang": text, "page": {"type": "long"}, "ok": {"type": "boolean"}, "weight": {"type": "float"},
+            "day": {"type": "date"}, "bare": {"type": "text"}, "owner": {"properties": {"team": text}},
+        } }))
+    }
+
+    fn check(conditions: &[(&str, &[&str])], expected: Value) {
+        let clauses = dynamic().clauses(&filter(conditions), &fields());
+        assert_eq!(clauses, Clauses::All(vec![expected]));
+    }
+
+    #[test]
+    fn each_kind_of_field_is_matched_by_its_exact_form() {
+        check(&[("lang", &["en", "fr"])], json!({"terms": {"metadata.lang.keyword": ["en", "fr"]}}));
+        check(&[("owner.team", &["a"])], json!({"terms": {"metadata.owner.team.keyword": ["a"]}}));
+        check(&[("page", &["3", "x"])], json!({"terms": {"metadata.page": ["3"]}}));
+        check(&[("weight", &["0.5"])], json!({"terms": {"metadata.weight": ["0.5"]}}));
+        check(&[("ok", &["true", "yes"])], json!({"terms": {"metadata.ok": ["true"]}}));
+        check(&[("day", &["2024-01-01", "soon"])], json!({"terms": {"metadata.day": ["2024-01-01"]}}));
+    }
+
+    #[test]
+    fn what_no_document_can_fulfil_finds_nothing_rather_than_everything() {
+        for (field, value) in [("page", "x"), ("ok", "1"), ("bare", "word"), ("unknown", "x"), ("owner", "x")]
+        {
+            let wanted = filter(&[("lang", &["en"]), (field, &[value])]);
+            assert_eq!(dynamic().clauses(&wanted, &fields()), Clauses::Nothing, "{field}");
+        }
+        assert!(dynamic().lack(&filter(&[("unknown", &["x"])]), &fields()));
+        assert!(!dynamic().lack(&filter(&[("lang", &["x"])]), &fields()));
+    }
+
+    #[test]
+    fn a_flat_object_is_matched_by_its_path() {
+        let flat = mappings(&json!({"type": "flat_object"}));
+        let clauses = flat.clauses(&filter(&[("owner.team", &["a"])]), &fields());
+        assert_eq!(clauses, Clauses::All(vec![json!({"terms": {"metadata.owner.team": ["a"]}})]));
+    }
+
+    #[test]
+    fn indexes_that_disagree_are_matched_each_in_its_way() {
+        let one =
+            json!({"mappings": {"properties": {"metadata": {"properties": {"n": {"type": "keyword"}}}}}});
+        let other =
+            json!({"mappings": {"properties": {"metadata": {"properties": {"n": {"type": "long"}}}}}});
+        let both = Mappings::read(json!({"a": one, "b": other}).as_object().unwrap().clone());
+        let terms = json!({"terms": {"metadata.n": ["7"]}});
+        let Clauses::All(clauses) = both.clauses(&filter(&[("n", &["7"])]), &fields()) else { panic!() };
+        assert_eq!(clauses, [json!({"bool": {"should": [terms.clone(), terms], "minimum_should_match": 1}})]);
+    }
+
+    #[test]
+    fn without_a_mapping_only_exact_strings_are_found() {
+        let clauses = guessed(&filter(&[("lang", &["en"])]), &fields());
+        assert_eq!(clauses, Clauses::All(vec![json!({"terms": {"metadata.lang.keyword": ["en"]}})]));
+        assert_eq!(guessed(&Filter::default(), &fields()), Clauses::All(vec![]));
+    }
+}

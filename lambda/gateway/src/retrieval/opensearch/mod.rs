@@ -1,0 +1,218 @@
+//! OpenSearch: a domain of Amazon OpenSearch Service, a collection of OpenSearch Serverless, or a server of
+//! one's own, with passages in LangChain's layout.
+//!
+//! Nothing is asked before the first search. What a server can do is asked, not guessed from its version:
+//! the first hybrid search is the question (`search.rs`).
+
+mod auth;
+mod bodies;
+pub mod bulk;
+mod check;
+pub mod client;
+mod fields;
+mod hits;
+pub mod load;
+pub mod mapping;
+pub mod reply;
+mod search;
+mod snapshot;
+
+pub use bodies::shortened;
+
+use super::{Embed, Filter, Mode, Query, Retrieval};
+use crate::chat::Passage;
+use crate::config::retrieval::{self as settings, Auth, FieldNames, Service};
+use crate::error::Error;
+use aws_smithy_runtime_api::client::http::SharedHttpConnector;
+use aws_types::SdkConfig;
+use client::{Call, Client};
+use fields::{Clauses, Mappings};
+use futures_util::future::{BoxFuture, FutureExt, try_join_all};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Map, Value};
+use snapshot::{Indexes, MOST_SHARDS, State};
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+/// What is escaped in an index's name. Not `llm-gateway`'s hyphen: what needs no escape may lose it on the
+/// way, and then the signature is wrong.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// How long the state of the index counts as known: so old an answer may be.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// How long a mapping counts as known; and how long where it lacks a field that is asked for, because
+/// new documents may bring one.
+const MAPPING_FRESH: Duration = Duration::from_secs(60);
+const LACKING_FRESH: Duration = Duration::from_secs(2);
+
+/// What turns the words of a search into a vector.
+#[derive(Clone)]
+pub struct Embedding {
+    /// The model behind it.
+    pub model: String,
+    /// Its vectors know spelling and not meaning: in hybrid mode they rank what the words have found, and
+    /// find nothing by themselves.
+    pub spelling: bool,
+    /// How long its vectors are.
+    pub dimensions: usize,
+    /// The way to it.
+    pub embed: Embed,
+}
+
+/// An index to search.
+pub struct OpenSearch {
+    client: Client,
+    /// The index's name in an address.
+    index: String,
+    named: String,
+    fields: FieldNames,
+    mode: Mode,
+    min_score: Option<f32>,
+    /// For one request; the engine holds the whole search to it too.
+    limit: Duration,
+    embedding: Embedding,
+    serverless: bool,
+    /// Whether the server merges the halves of a hybrid search: `search::Merging`.
+    merging: AtomicU8,
+    /// Copies of shards that this process prefers, so that searches see at least the state that was named
+    /// before them: any copy, chosen by this word; of several shards the primary.
+    preference: String,
+    primaries: AtomicBool,
+    state: Mutex<Option<(Instant, Option<String>)>>,
+    mappings: Mutex<Option<(Instant, Option<Mappings>)>>,
+    said: Once,
+}
+
+impl OpenSearch {
+    /// The index of these settings, where they name one. `config` has the credentials to sign with.
+    ///
+    /// # Errors
+    /// A sentence where there is nothing to sign with.
+    pub fn open(
+        connector: SharedHttpConnector,
+        config: Option<&SdkConfig>,
+        settings: &settings::Retrieval,
+        embedding: Embedding,
+    ) -> Result<Option<OpenSearch>, String> {
+        let Some(opensearch) = &settings.opensearch else { return Ok(None) };
+        Ok(Some(OpenSearch {
+            client: Client::new(connector, opensearch, config)?,
+            index: escaped(&opensearch.index),
+            named: opensearch.index.clone(),
+            fields: opensearch.fields.clone(),
+            mode: settings.mode,
+            min_score: settings.min_score,
+            limit: settings.timeout,
+            embedding,
+            serverless: opensearch.auth == Auth::Iam(Service::Serverless),
+            merging: AtomicU8::default(),
+            preference: uuid::Uuid::new_v4().simple().to_string(),
+            primaries: AtomicBool::default(),
+            state: Mutex::default(),
+            mappings: Mutex::default(),
+            said: Once::new(),
+        }))
+    }
+
+    fn preference(&self) -> &str {
+        if self.primaries.load(Ordering::Relaxed) { "_primary_first" } else { &self.preference }
+    }
+
+    /// The filter in the server's language.
+    async fn clauses(&self, filter: &Filter) -> Result<Clauses, Error> {
+        if filter.is_empty() {
+            return Ok(Clauses::All(Vec::new()));
+        }
+        let mut known = self.mappings.lock().await;
+        let begun = Instant::now();
+        let usable = known.as_ref().is_some_and(|(at, mappings)| {
+            let lacking = mappings.as_ref().is_some_and(|mappings| mappings.lack(filter, &self.fields));
+            at.elapsed() < if lacking { LACKING_FRESH } else { MAPPING_FRESH }
+        });
+        if !usable {
+            let reply = self.client.send(&Call::get(format!("/{}/_mapping", self.index), self.limit)).await?;
+            let mappings = match reply.status {
+                200 => Some(Mappings::read(reply.json()?)),
+                // Whoever may search may not always see the mapping.
+                401 | 403 => None,
+                _ => return Err(reply.refusal()),
+            };
+            *known = Some((begun, mappings));
+        }
+        Ok(match known.as_ref().and_then(|(_, mappings)| mappings.as_ref()) {
+            Some(mappings) => mappings.clauses(filter, &self.fields),
+            None => fields::guessed(filter, &self.fields),
+        })
+    }
+
+    /// The state of the index, read now.
+    async fn read_state(&self) -> Result<Option<String>, Error> {
+        let path = format!("/{}/_settings?flat_settings=true", self.index);
+        // Before the state: of an index that is made anew in between, the name is one that no state has.
+        let settings: Map<String, Value> = self.client.ask(&Call::get(path, self.limit)).await?.json()?;
+        let Some(indexes) = Indexes::read(&settings).filter(|indexes| indexes.shards <= MOST_SHARDS) else {
+            self.say("its settings do not name it, or it has too many shards");
+            return Ok(None);
+        };
+        self.primaries.store(indexes.shards > 1, Ordering::Relaxed);
+        let shards = try_join_all((0..indexes.shards).map(|shard| self.shard(shard, indexes.shards))).await?;
+        let states: Option<Vec<String>> = shards.iter().map(State::name).collect();
+        Ok(states.map(|states| {
+            let settings = (&self.fields, self.mode, self.min_score, &self.embedding.model);
+            format!("{:?} {states:?} {settings:?}", indexes.ids)
+        }))
+    }
+
+    async fn shard(&self, shard: usize, of: usize) -> Result<State, Error> {
+        let preference = self.preference();
+        let preference =
+            if of > 1 { format!("_shards:{shard}%7C{preference}") } else { preference.to_owned() };
+        let path = format!("/{}/_search?preference={preference}", self.index);
+        self.client.ask(&Call::post(path, &snapshot::body(), self.limit)).await?.json()
+    }
+
+    /// Says once why no answers are learned.
+    fn say(&self, why: &str) {
+        self.said.call_once(|| {
+            tracing::warn!(why, "the index does not tell its state: no answer is looked up or learned");
+        });
+    }
+}
+
+/// An index's name in an address.
+fn escaped(index: &str) -> String {
+    utf8_percent_encode(index, ESCAPED).to_string()
+}
+
+impl Retrieval for OpenSearch {
+    fn search<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Result<Vec<Passage>, Error>> {
+        self.passages(query).boxed()
+    }
+
+    fn snapshot(&self) -> BoxFuture<'_, Option<String>> {
+        async {
+            if self.serverless {
+                // Its searches run apart from its writes, and nothing documented says what they see.
+                self.say("it is in OpenSearch Serverless");
+                return None;
+            }
+            // Whoever comes while it is being read waits for that.
+            let mut known = self.state.lock().await;
+            if let Some((_, state)) = known.as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
+                return state.clone();
+            }
+            let begun = Instant::now();
+            let state = self.read_state().await.unwrap_or_else(|error| {
+                self.say(error.detail.as_deref().unwrap_or_default());
+                None
+            });
+            *known = Some((begun, state.clone()));
+            state
+        }
+        .boxed()
+    }
+}
