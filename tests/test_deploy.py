@@ -137,7 +137,8 @@ def the_binaries_answer_with_what_the_stack_gave_them(account):
 def the_printed_lines_get_an_answer(account, out):
     """They are pasted in order; wscat comes from the tests' own packages in place of npx."""
     lines = out.split("key=$(")[1].split("\n\n")[0].replace("npx -y wscat@6.1.0", f"{ROOT}/tests/node_modules/.bin/wscat")
-    answer, said = account.succeed("key=$(" + lines)
+    # wscat leaves when its standard input ends.
+    answer, said = account.succeed("{ key=$(" + lines + "\n} < <(sleep 12)")
     assert "dead letter" in answer, "the stand-in says the question again: " + answer + said
 
 

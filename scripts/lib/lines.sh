@@ -42,6 +42,7 @@ print_lines() {
   echo
   echo "Idle it costs \$$(output IdleCostUsd) a month, and what is stored; 1,000 answers cost about \$$(output CostPer1000Usd), and \$$(output ModelCostPer1000Usd) to the model."
   echo
+  case $auth in *iam*) echo "Whoever is not an administrator needs the policy CallerPolicyArn to ask it." ;; esac
   if [ -n "$id" ]; then
     key=$(ask_aws apigateway get-api-key --api-key "$id" --query name) || fail_of_aws apigateway "API Gateway" GetApiKey
     echo "Ask it with the key $key, whose value the first line fetches:"
@@ -51,11 +52,16 @@ print_lines() {
     echo "Ask it:"
     echo
   fi
-  # shellcheck disable=SC2016 # it is the reader's shell that expands it
-  case $auth in *iam*) echo '  # whoever is not an administrator needs the policy CallerPolicyArn' && echo '  eval "$(aws configure export-credentials --format env)"' ;; esac
+  case $auth in *iam*) say_credentials ;; esac
   call_line "$url" "$auth"
   url=$(output FunctionUrl)
   [ -z "$url" ] || function_line "$url"
+}
+
+# Puts credentials where the next line looks for them, in the reader's shell.
+say_credentials() {
+  # shellcheck disable=SC2016
+  [ -n "${AWS_ACCESS_KEY_ID:-}" ] || echo '  eval "$(aws configure export-credentials --format env)"'
 }
 
 # The line for the API: its URL, its kind of authentication.
@@ -79,8 +85,7 @@ function_line() {
   echo
   echo "The function URL streams, and wants signed requests:"
   echo
-  # shellcheck disable=SC2016
-  echo '  eval "$(aws configure export-credentials --format env)"'
+  say_credentials
   echo "  curl -sN $1 $(signing lambda) -d '{\"bedrockParams\":{\"modelId\":\"$(fact callable)\"},\"modelParams\":{\"prompt\":\"$QUESTION\"}}'"
 }
 
