@@ -211,7 +211,7 @@ def searching(
         stack.callback(standin.stop)
         collection = Collection(standin, documents, metadata, server, index)
         # A busy machine is no fault of the search's.
-        settings, proxy = {**collection.env, "RETRIEVAL_TIMEOUT_MS": "10000"}, None
+        settings, proxy = {**collection.env, "RETRIEVAL_TIMEOUT_MS": "60000"}, None
         if proxied or tls:
             proxy = Proxy(collection.server, rule, tls and tls.context)
             stack.callback(proxy.stop)

@@ -44,7 +44,8 @@ def searched(env):
 
 @functools.cache
 def nothing_to_find():
+    # On a busy machine a state that comes late would cost an answer the cache, as it should elsewhere.
     index = opensearch().create(8)
     opensearch().put(index, {"1": {"text": "Quokkas are marsupials.", "metadata": {"source": "quokkas.md"}}})
     settings = {"OPENSEARCH_DOMAIN_ENDPOINT": opensearch().url, "OPENSEARCH_INDEX": index}
-    return {**settings, "RETRIEVAL_MODE": "text", "RETRIEVAL_TIMEOUT_MS": "10000"}
+    return {**settings, "RETRIEVAL_MODE": "text", "RETRIEVAL_TIMEOUT_MS": "60000"}
