@@ -18,16 +18,20 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 
 from clients import MODEL
 from labelled import passages, questions
-from langchain_community.vectorstores import OpenSearchVectorSearch
 from opensearch import Node
 from searching import EMBEDDINGS, Proxy
 from target import GATEWAY, Standin, Target
 
-QUESTIONS = 600
+with warnings.catch_warnings():
+    # It says that it will be split into several packages.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from langchain_community.vectorstores import OpenSearchVectorSearch
+
 UNCOUNTED = 60
 SLOW_QUESTIONS = 30
 # Longer than the state of the index counts as known: each question asks for it anew.
@@ -93,7 +97,8 @@ def load(target, rows, index):
         file.write_text("".join(json.dumps(row) + "\n" for row in rows))
         command = [GATEWAY, "index", str(file), "--index", index]
         begun = time.perf_counter()
-        subprocess.run(command, env=target.environment(), check=True, stdout=subprocess.DEVNULL, timeout=600)
+        done = subprocess.run(command, env=target.environment(), capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, done.stderr
         return time.perf_counter() - begun
 
 
@@ -238,6 +243,7 @@ def table(*rows):
 def main():
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--passages", type=int, default=5_000)
+    options.add_argument("--questions", type=int, default=600)
     options.add_argument("--only", choices=["added", "rates", "cold"])
     options = options.parse_args()
     wanted = lambda part: options.only in (None, part)
@@ -249,7 +255,7 @@ def main():
                 load(target, rows, INDEX)
                 target.close()
             if wanted("added"):
-                print_added(server, standin)
+                print_added(server, standin, options.questions)
         if wanted("rates"):
             print_rates(server, rows)
         if wanted("cold"):
@@ -259,10 +265,10 @@ def main():
         server.close()
 
 
-def print_added(server, standin):
+def print_added(server, standin, questions):
     lines = []
     for mode, pause in (("text", 0), ("hybrid", 0), ("text", PAUSE), ("hybrid", PAUSE)):
-        seen = added(server, standin, mode, SLOW_QUESTIONS if pause else QUESTIONS, pause)
+        seen = added(server, standin, mode, SLOW_QUESTIONS if pause else questions, pause)
         name = f"{mode}, a question every {PAUSE} s" if pause else f"{mode}, one question after the other"
         parts = ("without", "query", "embedding", "with", "added")
         lines.append([name] + [f"{seen[part]:.2f}" for part in parts])
