@@ -1,4 +1,5 @@
-"""What docs/retrieval.md asks to be allowed is enough, and nothing else is asked for."""
+"""What docs/retrieval.md asks to be allowed is enough, and nothing else is asked for; and it explains sentences that
+are said."""
 
 import re
 import subprocess
@@ -71,3 +72,16 @@ def test_loading_needs_the_reads_and_writes_that_the_page_names(tmp_path):
     for method, what in used(proxy) - READS:
         assert ACTIONS[method] in row("gateway") + row(LOADER), method
         assert f"/INDEX/{what}".rstrip("/") in row(LOADER), what
+
+
+@pytest.mark.local("the same sources on all targets")
+def test_every_sentence_that_the_page_explains_is_in_the_sources():
+    sources = [path for path in ROOT.glob("lambda/*/src/**/*.rs") if "testkit" not in path.parts]
+    said = "\n".join(path.read_text() for path in sources)
+    # A long sentence goes on in the next line, and has quotation marks of its own.
+    said = re.sub(r"\\\n\s*", "", said).replace('\\"', '"')
+    table = PAGE.split("| what it says | what to do |")[1]
+    sentences = re.findall(r"^\| (?:log: )?`([^`]+)` \|", table, re.M)
+    assert len(sentences) > 10
+    pieces = {piece.strip() for sentence in sentences for piece in re.split("…|=", sentence)}
+    assert not [piece for piece in pieces if piece not in said]
