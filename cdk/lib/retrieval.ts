@@ -17,8 +17,12 @@ export interface RetrievalProps {
   readonly retain: boolean;
 }
 
-/** What a search asks of an index, below the index's name. */
-const SEARCHES = ['_search'];
+/** What a search asks of an index: its fields and its state, which learned answers are told apart by, and itself. */
+const SEARCHES = [
+  ['es:ESHttpGet', '_mapping'],
+  ['es:ESHttpGet', '_settings'],
+  ['es:ESHttpPost', '_search'],
+] as const;
 
 export class Retrieval extends Construct {
   /** The address, with https. */
@@ -61,7 +65,9 @@ export class Retrieval extends Construct {
       return;
     }
     const domain = this.domain?.domainArn ?? this.arnOf('es', 'domain', domainName(this.endpoint));
-    to.allow({ actions: ['es:ESHttpPost'], resources: SEARCHES.map((path) => `${domain}/${this.settings.index}/${path}`) });
+    for (const [action, path] of SEARCHES) {
+      to.allow({ actions: [action], resources: [`${domain}/${this.settings.index}/${path}`] });
+    }
   }
 
   /** What an existing endpoint belongs to. */
@@ -75,9 +81,8 @@ export class Retrieval extends Construct {
     const statement = collection
       ? { actions: ['aoss:APIAccessAll'], resources: [collection.arn] }
       : {
-          actions: ['Delete', 'Get', 'Head', 'Post', 'Put'].map((method) => `es:ESHttp${method}`),
-          // The index, what is below it, and the one call for many documents.
-          resources: [made, `${made}/*`, `${domain?.domainArn}/_bulk`],
+          actions: ['Get', 'Post', 'Put'].map((method) => `es:ESHttp${method}`),
+          resources: [made, `${made}/*`],
         };
     const description = 'May fill the index of LLM Gateway';
     return new iam.ManagedPolicy(this, 'Writers', { description, statements: [new iam.PolicyStatement(statement)] });

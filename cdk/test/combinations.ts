@@ -150,7 +150,7 @@ const WILDCARDS: readonly (readonly [actions: RegExp, resource: RegExp, why: str
   [/^ec2:/, /^\*$/, "Lambda asks for network rights on all resources, and the function's code is denied them"],
   [/^execute-api:ManageConnections$/, /\/prod\/(POST|DELETE)\/@connections\/\*$/, 'connections come and go; the stage is named'],
   [/^execute-api:Invoke$/, /\/prod\/\*\/\*$/, 'a caller may use every method and path of the stage'],
-  [/^es:ESHttp(Delete|Get|Head|Post|Put)$/, /<RetrievalDomain[0-9A-F]+\.Arn>\/llm-gateway\/\*$/, 'documents below the index'],
+  [/^es:ESHttp(Get|Post|Put)$/, /<RetrievalDomain[0-9A-F]+\.Arn>\/llm-gateway\/\*$/, 'documents below the index'],
 ];
 
 function keepsToItself(template: Template): void {

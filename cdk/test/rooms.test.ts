@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { PLACEMENT_ACTIONS } from '../lib/network.ts';
 import { AUTHS, only, RETRIEVALS, resources, statements, synth, template, text, VPC } from './support.ts';
@@ -123,12 +124,26 @@ describe('functions in a VPC', () => {
   });
 });
 
+/** What a function may do to an index. */
+function searches(index: string): string[] {
+  return ['ESHttpGet on _mapping', 'ESHttpGet on _settings', 'ESHttpPost on _search'].map((each) => `es:${each.replace(' on ', ` on ${index}/`)}`);
+}
+
 describe('retrieval', () => {
   test('of an existing domain is allowed on the index of that domain, and only to search', () => {
     const made = template({ ...RETRIEVALS['domain'], OPENSEARCH_INDEX: 'manuals' });
-    expect(allowed(made, 'Function', 'es')).toEqual(['es:ESHttpPost on arn:aws:es:us-east-1:<AWS::AccountId>:domain/docs/manuals/_search']);
+    expect(allowed(made, 'Function', 'es')).toEqual(searches('arn:aws:es:us-east-1:<AWS::AccountId>:domain/docs/manuals'));
     const { Variables } = only(made, 'AWS::Lambda::Function').Environment;
     expect(Variables).toMatchObject({ ...RETRIEVALS['domain'], OPENSEARCH_INDEX: 'manuals' });
+  });
+
+  test('asks for no more of an index than is allowed', () => {
+    const room = new URL('../../lambda/gateway/src/retrieval/opensearch/', import.meta.url);
+    const asked = ['mod.rs', 'search.rs'].flatMap((file) => {
+      const code = readFileSync(new URL(file, room), 'utf8').split('mod tests')[0] ?? '';
+      return [...code.matchAll(/"\/\{\}(\/_[a-z]+)/g)].map(([, path]) => path);
+    });
+    expect([...new Set(asked)].sort()).toEqual(['/_mapping', '/_search', '/_settings']);
   });
 
   test('of an existing collection is allowed on that collection, and says what its own policy must allow', () => {
@@ -140,7 +155,7 @@ describe('retrieval', () => {
   test('of a domain under another name is allowed on the domain that is named beside it', () => {
     const arn = 'arn:aws:es:us-east-1:123456789012:domain/docs';
     const made = template({ OPENSEARCH_DOMAIN_ENDPOINT: 'https://search.example.com', OPENSEARCH_AUTH: 'iam', OPENSEARCH_ARN: arn });
-    expect(allowed(made, 'Function', 'es')).toEqual([`es:ESHttpPost on ${arn}/llm-gateway/_search`]);
+    expect(allowed(made, 'Function', 'es')).toEqual(searches(`${arn}/llm-gateway`));
   });
 
   test('with a password has it from Secrets Manager, never in the template', () => {
@@ -163,7 +178,7 @@ describe('retrieval', () => {
       NodeToNodeEncryptionOptions: { Enabled: true },
     });
     expect(warnings.join()).toContain('costs about $27.50 a month');
-    expect(allowed(made, 'Function', 'es')).toEqual(['es:ESHttpPost on <RetrievalDomain.Arn>/llm-gateway/_search']);
+    expect(allowed(made, 'Function', 'es')).toEqual(searches('<RetrievalDomain.Arn>/llm-gateway'));
   });
 
   test('of a new domain is inside the VPC where there is one', () => {
