@@ -17,8 +17,8 @@ export interface RetrievalProps {
   readonly retain: boolean;
 }
 
-/** What a search asks of an index, below the index's name. */
-const SEARCHES = ['_search'];
+/** What a function asks of an index, below its name: how it is made, and what is found in it. */
+const READS = { 'es:ESHttpGet': ['_mapping', '_settings'], 'es:ESHttpPost': ['_search'] };
 
 export class Retrieval extends Construct {
   /** The address, with https. */
@@ -61,7 +61,9 @@ export class Retrieval extends Construct {
       return;
     }
     const domain = this.domain?.domainArn ?? this.arnOf('es', 'domain', domainName(this.endpoint));
-    to.allow({ actions: ['es:ESHttpPost'], resources: SEARCHES.map((path) => `${domain}/${this.settings.index}/${path}`) });
+    for (const [action, paths] of Object.entries(READS)) {
+      to.allow({ actions: [action], resources: paths.map((path) => `${domain}/${this.settings.index}/${path}`) });
+    }
   }
 
   /** What an existing endpoint belongs to. */

@@ -2,6 +2,12 @@ import { describe, expect, test } from 'vitest';
 import { PLACEMENT_ACTIONS } from '../lib/network.ts';
 import { AUTHS, only, RETRIEVALS, resources, statements, synth, template, text, VPC } from './support.ts';
 
+/** What a function may ask of an index. */
+function reads(index: string): string[] {
+  const paths = { ESHttpGet: ['_mapping', '_settings'], ESHttpPost: ['_search'] };
+  return Object.entries(paths).flatMap(([action, all]) => all.map((path) => `es:${action} on ${index}/${path}`));
+}
+
 /** What the policies of a logical id's beginning allow, as `action on resource`. */
 function allowed(made: ReturnType<typeof template>, id: string, service: string): string[] {
   const own = statements(made).filter(([policy, each]) => policy.startsWith(id) && each.Effect === 'Allow');
@@ -126,7 +132,7 @@ describe('functions in a VPC', () => {
 describe('retrieval', () => {
   test('of an existing domain is allowed on the index of that domain, and only to search', () => {
     const made = template({ ...RETRIEVALS['domain'], OPENSEARCH_INDEX: 'manuals' });
-    expect(allowed(made, 'Function', 'es')).toEqual(['es:ESHttpPost on arn:aws:es:us-east-1:<AWS::AccountId>:domain/docs/manuals/_search']);
+    expect(allowed(made, 'Function', 'es')).toEqual(reads('arn:aws:es:us-east-1:<AWS::AccountId>:domain/docs/manuals'));
     const { Variables } = only(made, 'AWS::Lambda::Function').Environment;
     expect(Variables).toMatchObject({ ...RETRIEVALS['domain'], OPENSEARCH_INDEX: 'manuals' });
   });
@@ -140,7 +146,7 @@ describe('retrieval', () => {
   test('of a domain under another name is allowed on the domain that is named beside it', () => {
     const arn = 'arn:aws:es:us-east-1:123456789012:domain/docs';
     const made = template({ OPENSEARCH_DOMAIN_ENDPOINT: 'https://search.example.com', OPENSEARCH_AUTH: 'iam', OPENSEARCH_ARN: arn });
-    expect(allowed(made, 'Function', 'es')).toEqual([`es:ESHttpPost on ${arn}/llm-gateway/_search`]);
+    expect(allowed(made, 'Function', 'es')).toEqual(reads(`${arn}/llm-gateway`));
   });
 
   test('with a password has it from Secrets Manager, never in the template', () => {
@@ -163,7 +169,7 @@ describe('retrieval', () => {
       NodeToNodeEncryptionOptions: { Enabled: true },
     });
     expect(warnings.join()).toContain('costs about $27.50 a month');
-    expect(allowed(made, 'Function', 'es')).toEqual(['es:ESHttpPost on <RetrievalDomain.Arn>/llm-gateway/_search']);
+    expect(allowed(made, 'Function', 'es')).toEqual(reads('<RetrievalDomain.Arn>/llm-gateway'));
   });
 
   test('of a new domain is inside the VPC where there is one', () => {
