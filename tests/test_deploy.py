@@ -118,9 +118,9 @@ def nothing_differs(account):
 
 def the_binaries_answer_with_what_the_stack_gave_them(account):
     outputs = account.outputs()
-    callback = [one["Environment"]["Variables"].get("CALLBACK_URL") for one in account.functions().values()]
     if outputs["ApiUrl"].startswith("wss"):
-        assert callback == [outputs["ApiUrl"].replace("wss://", "https://")]
+        callback = account.functions()["ws"]["Environment"]["Variables"]["CALLBACK_URL"]
+        assert callback == outputs["ApiUrl"].replace("wss://", "https://")
     deployed = Deployed(account)
     try:
         deployed.start()
