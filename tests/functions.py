@@ -23,7 +23,12 @@ QUEUE = "https://sqs.us-east-1.amazonaws.com/123456789012/jobs"
 # Where `AWS_CALLS` names a file, what the functions ask of AWS is written down there (`aws-tap`).
 RECORD = os.environ.get("AWS_CALLS")
 TAP = str(BUILT / "aws-tap")
-TAPPED = {"dynamodb": "DYNAMODB", "sqs": "SQS", "bedrock": "BEDROCK_RUNTIME"}
+TAPPED = {
+    "dynamodb": "AWS_ENDPOINT_URL_DYNAMODB",
+    "sqs": "AWS_ENDPOINT_URL_SQS",
+    "bedrock": "AWS_ENDPOINT_URL_BEDROCK_RUNTIME",
+    "opensearch": "OPENSEARCH_DOMAIN_ENDPOINT",
+}
 
 
 class Taps:
@@ -33,13 +38,14 @@ class Taps:
     def __init__(self, settings):
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
-        ahead = {name: settings.get(f"AWS_ENDPOINT_URL_{service}") for name, service in TAPPED.items()}
-        ahead = {name: url.removeprefix("http://") for name, url in ahead.items() if url}
+        urls = {name: settings.get(variable, "") for name, variable in TAPPED.items()}
+        # What is behind TLS, or nowhere, is left as it is.
+        ahead = {name: url.removeprefix("http://") for name, url in urls.items() if url.startswith("http://")}
         ahead["connections"] = f"127.0.0.1:{self.port}"
         command = [TAP, "--calls", RECORD, *(f"{name}={to}" for name, to in ahead.items())]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         urls = json.loads(self.process.stdout.readline())
-        self.env = {f"AWS_ENDPOINT_URL_{TAPPED[name]}": url for name, url in urls.items() if name in TAPPED}
+        self.env = {TAPPED[name]: url for name, url in urls.items() if name in TAPPED}
         self.env["CALLBACK_URL"] = urls["connections"] + "/prod"
 
     def stop(self):
@@ -91,7 +97,7 @@ class Functions(Target):
             env |= self.tables.env | {"JOBS_QUEUE_URL": self.queue or QUEUE}
         if self.queue:
             env["AWS_ENDPOINT_URL_SQS"] = queues().url
-        return env | (self.taps.env if self.taps else {}) | self.env
+        return env | self.env | (self.taps.env if self.taps else {})
 
     def start(self):
         """Starts everything and waits until it serves. The tables outlive a restart."""

@@ -20,6 +20,7 @@ KINDS = {
         "JOBS": "on",
         "FUNCTION_URL": "on",
         "MONITORING": "on",
+        "OPENSEARCH_DOMAIN_ENDPOINT": "https://search-docs-abcdefghijklmnopqrstuvwxyz.us-east-1.es.amazonaws.com",
     },
     "websocket": {"API_GATEWAY_TYPE": "websocket", "BEARER_KEYS": "true"},
 }
@@ -40,9 +41,10 @@ class Deployed(Functions):
         self.emulator = ["--iam"] if "iam" in account.outputs()["AuthMode"] else []
 
     def settings(self):
-        # The stack's own URL does not resolve here; the emulator says where it listens. It answers for the
-        # queue, too.
-        own = {name: value for name, value in self.deployed.items() if name != "CALLBACK_URL"}
+        # Neither the stack's own URL nor the user's domain is reached from here; the emulator says where it
+        # listens, and answers for the queue.
+        away = {"CALLBACK_URL", "OPENSEARCH_DOMAIN_ENDPOINT"}
+        own = {name: value for name, value in self.deployed.items() if name not in away}
         tables = {"AWS_ENDPOINT_URL_DYNAMODB": self.account.url}
         return own | tables | {"AWS_ENDPOINT_URL_BEDROCK_RUNTIME": self.standin.url}
 
@@ -116,9 +118,9 @@ def nothing_differs(account):
 
 def the_binaries_answer_with_what_the_stack_gave_them(account):
     outputs = account.outputs()
-    callback = [one["Environment"]["Variables"].get("CALLBACK_URL") for one in account.functions().values()]
     if outputs["ApiUrl"].startswith("wss"):
-        assert callback == [outputs["ApiUrl"].replace("wss://", "https://")]
+        callback = account.functions()["ws"]["Environment"]["Variables"]["CALLBACK_URL"]
+        assert callback == outputs["ApiUrl"].replace("wss://", "https://")
     deployed = Deployed(account)
     try:
         deployed.start()

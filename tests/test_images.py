@@ -1,6 +1,7 @@
 """What an image is made of, as far as that can be told without building one; `scripts/test-images`
 builds, pushes and runs them."""
 
+import json
 import re
 import subprocess
 
@@ -13,9 +14,9 @@ pytestmark = pytest.mark.local("it starts what it needs by itself")
 # A second HTTP stack, a second TLS provider, and the store of one machine: megabytes and cold-start
 # time, each of them brought in by one default feature of one dependency.
 HEAVY = ["aws-lc-rs", "aws-lc-sys", "openssl-sys", "native-tls", "dynoxide-rs", "libsqlite3-sys"]
-# These are read by scripts and by the stack, not by the gateway.
-DEPLOYMENT = {"ECR_REST_REPOSITORY", "ECR_WEBSOCKET_REPOSITORY", "ARCHITECTURE", "IMAGE_DIGEST"}
-# And this by the functions only: one machine has no roles.
+# Which settings the gateway reads, and which only scripts and the stack do.
+CONTRACT = {setting["name"]: setting for setting in json.loads((ROOT / "contract/settings.json").read_text())["settings"]}
+# This is read by the functions only: one machine has no roles.
 FUNCTIONS = {"CALLER_SESSION"}
 # And this names a file, which would have to be mounted as well.
 FILES = {"AWS_CA_BUNDLE"}
@@ -55,7 +56,9 @@ def test_the_dockerfile_builds_what_was_looked_at(target, packages):
 
 def test_the_container_gets_every_setting_of_the_template():
     lines = (ROOT / "template.env").read_text().splitlines()
-    settings = {line.split("=")[0] for line in lines} - DEPLOYMENT - FUNCTIONS - FILES
+    read = {name for name, setting in CONTRACT.items() if "gateway" in setting["readers"]}
+    settings = read.intersection(line.split("=")[0] for line in lines) - FUNCTIONS - FILES
+    assert len(settings) > 15
     passed = set(re.findall(r"^      - ([A-Z_]+)", (ROOT / "docker/compose.yaml").read_text(), re.MULTILINE))
     missing = settings - passed
     assert not missing, f"pass {missing} on in docker/compose.yaml, or say above who else reads them"

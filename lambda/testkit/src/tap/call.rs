@@ -15,7 +15,7 @@ pub enum Service {
     Bedrock,
     /// An API's `@connections`; the resource is `METHOD/@connections`.
     Connections,
-    /// An OpenSearch domain; the resource is the path's first segment, the index.
+    /// An OpenSearch domain; the resource is the path, which begins with the index.
     OpenSearch,
 }
 
@@ -53,8 +53,7 @@ pub(super) fn calls(service: Service, head: &Parts, body: &[u8]) -> Vec<(String,
         Service::OpenSearch => {
             let mut method = head.method.as_str().to_lowercase();
             method.get_mut(..1).map(str::make_ascii_uppercase);
-            let index = path.trim_start_matches('/').split('/').next().unwrap_or_default();
-            vec![(format!("es:ESHttp{method}"), index.to_owned())]
+            vec![(format!("es:ESHttp{method}"), path.trim_start_matches('/').to_owned())]
         }
     }
 }
@@ -144,7 +143,7 @@ mod tests {
         let found = asked(Service::Connections, "DELETE", "/prod/@connections/x%3D", "", none());
         assert_eq!(found, pairs(&[("execute-api:ManageConnections", "DELETE/@connections")]));
         let found = asked(Service::OpenSearch, "POST", "/llm-gateway/_search?x=1", "", none());
-        assert_eq!(found, pairs(&[("es:ESHttpPost", "llm-gateway")]));
+        assert_eq!(found, pairs(&[("es:ESHttpPost", "llm-gateway/_search")]));
     }
 
     #[test]
