@@ -186,7 +186,8 @@ def who_may_invoke(account, api):
         assert may(own, {"Service": "apigateway.amazonaws.com"})
         assert not may(own.replace(api, "another1"), {"Service": "apigateway.amazonaws.com"})
         assert not may(own, {"AWS": f"arn:aws:iam::{ID}:user/caller"})
-        callers = [managed(account.client("iam"), account.outputs()["CallerPolicyArn"])]
+        policy = account.outputs().get("CallerPolicyArn")
+        callers = [managed(account.client("iam"), policy)] if policy else []
         if "FunctionUrl" in account.outputs():
             assert allowed(callers, invoke, arn, {"lambda:InvokedViaFunctionUrl": "true"})
             assert allowed(callers, "lambda:InvokeFunctionUrl", arn, {"lambda:FunctionUrlAuthType": "AWS_IAM"})
