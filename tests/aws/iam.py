@@ -19,6 +19,7 @@ UNSEEN = [
     ("worker", "sqs:ReceiveMessage", "*", "the event source mapping asks with the worker's role"),
     ("worker", "sqs:DeleteMessage", "*", "the event source mapping asks with the worker's role"),
     ("worker", "dynamodb:BatchWriteItem", "*", "an answer too large for one row is written in parts"),
+    ("api worker ws", "es:ESHttpGet", "*/_mapping", "what a filter compares is read from the index's fields"),
     ("worker ws", "bedrock:InvokeModel", "*", "retrieval embeds the question, where an index is set"),
     ("ws", "execute-api:ManageConnections", "*/DELETE/*", "a connection that lost the end of a reply is closed"),
 ]
@@ -104,8 +105,10 @@ def recorded():
         "AWS_CALLS must name a record of calls. Make it first: AWS_CALLS=FILE LLM_GATEWAY_TARGET=lambda pytest tests"
     )
     calls = {tuple(json.loads(line).values()) for line in Path(file).read_text().splitlines()}
-    # The rest binary is the function `api` of the stack.
-    return {("api" if function == "rest" else function, action, resource) for function, action, resource in calls}
+    # The rest binary is the function `api` of the stack. The suite's OpenSearch wants no signatures, so that nobody
+    # knows whose a search was: all that answer search alike.
+    whose = lambda function: {"rest": ["api"], "": ["api", "worker", "ws"]}.get(function, [function])
+    return {(who, action, resource) for function, action, resource in calls for who in whose(function)}
 
 
 def requests(action, resource, environment, api):
@@ -163,7 +166,8 @@ def unseen(name, role, asked):
         excused = any(
             name in who.split() and what == action and like(where, resource) for who, what, where, _why in UNSEEN
         )
-                yield f"{name} {'was seen to' if needed else 'was never seen to'} {action} on {resource}; see UNSEEN"
+        if not needed and not excused:
+            yield f"{name} was never seen to {action} on {resource}; see UNSEEN"
 
 
 def who_may_invoke(account, api):
@@ -182,7 +186,8 @@ def who_may_invoke(account, api):
         assert may(own, {"Service": "apigateway.amazonaws.com"})
         assert not may(own.replace(api, "another1"), {"Service": "apigateway.amazonaws.com"})
         assert not may(own, {"AWS": f"arn:aws:iam::{ID}:user/caller"})
-        callers = [managed(account.client("iam"), account.outputs()["CallerPolicyArn"])]
+        policy = account.outputs().get("CallerPolicyArn")
+        callers = [managed(account.client("iam"), policy)] if policy else []
         if "FunctionUrl" in account.outputs():
             assert allowed(callers, invoke, arn, {"lambda:InvokedViaFunctionUrl": "true"})
             assert allowed(callers, "lambda:InvokeFunctionUrl", arn, {"lambda:FunctionUrlAuthType": "AWS_IAM"})
