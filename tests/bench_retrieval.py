@@ -142,8 +142,8 @@ def added(server, standin, mode, count, pause):
         gateway, bare = Wire(searching.start().url), Wire(plain.start().url)
         raw, embed = Wire(server.url), Wire(standin.url)
         embedding = f"/model/{EMBEDDINGS}/invoke"
-        seen = []
-        for number, asked in zip(range(count + UNCOUNTED), itertools.cycle(questions())):
+        seen, uncounted = [], 0 if pause else UNCOUNTED
+        for number, asked in zip(range(count + uncounted), itertools.cycle(questions())):
             question = f"{asked['question']} Case {number}."
             door = json.dumps({"prompt": question}).encode()
             text = embed.request(embedding, json.dumps({"inputText": question}).encode())
@@ -166,7 +166,7 @@ def added(server, standin, mode, count, pause):
     finally:
         searching.close()
         plain.close()
-    seen = seen[UNCOUNTED if not pause else 0 :]
+    seen = seen[uncounted:]
     for one in seen:
         one["added"] = one["with"] - one["without"] - one["query"] - one["embedding"]
     return {name: statistics.median(one[name] for one in seen) for name in seen[0]}
