@@ -123,6 +123,19 @@ def test_items_that_are_refused_are_named_and_the_others_are_written(tmp_path):
     assert len(index.passages()) == 6
 
 
+def test_passages_that_the_server_refuses_leave_those_they_replace(tmp_path):
+    index = OnOpenSearch(tmp_path)
+    index.write("a.jsonl", [{"text": "First.", "metadata": {"number": 1}}])
+    index.write("b.jsonl", [{"text": "Second."}])
+    assert index.counts() == (2, 0, 0, 0)
+    index.write("a.jsonl", [{"text": "First, rewritten.", "metadata": {"number": "one"}}])
+    index.write("b.jsonl", [{"text": "Second, rewritten."}])
+    assert index.counts(code=1) == (1, 0, 0, 1)
+    assert {row["text"] for row in index.passages().values()} == {"First.", "Second, rewritten."}
+    index.write("a.jsonl", [{"text": "First, rewritten.", "metadata": {"number": 1}}])
+    assert index.counts() == (1, 0, 1, 1)
+
+
 def without_knn(body):
     """Such an index takes no method for its vectors."""
     body["settings"]["index"]["knn"] = False
@@ -216,6 +229,25 @@ def test_a_text_that_the_model_refuses_is_named_and_costs_no_other_its_place(tmp
     done = index()
     assert done.code == 1 and done.summary["added"] == 19 and len(index.passages()) == 19
     assert "docs/rows.jsonl, line 8: Bedrock refused the request: Too many input tokens." in done.err
+
+
+def test_texts_that_the_model_refuses_leave_those_they_replace(tmp_path, bedrock):
+    index = OnOpenSearch(tmp_path, EMBEDDINGS_MODEL=COHERE, AWS_ENDPOINT_URL_BEDROCK_RUNTIME=bedrock.url)
+    index.write("guide.md", "# Guide\n\nIntro.\n\n## Doors\n\nThe green door.\n")
+    index.write("other.md", "# Other\n\nOld.\n")
+    assert index.counts() == (3, 0, 0, 0)
+    before = index.passages()
+    index.write("guide.md", "# Handbook\n\nIntro.\n\n## Exits\n\nThe green door.\n")
+    refusal = says(400, {"message": "Malformed input request."}, x_amzn_errortype="ValidationException")
+    bedrock.rule = lambda asked: refusal
+    done = index()
+    assert done.code == 1 and (done.summary["removed"], done.summary["left_out"]) == (0, 2), done.err
+    assert "docs/guide.md keeps its old passages" in done.err and index.passages() == before
+    index.write("rows.jsonl", [{"text": f"Row {n}."} for n in range(40)])
+    done = index()
+    assert done.code == 1 and "refused the first 16 texts" in done.err and index.passages() == before
+    bedrock.rule = lambda asked: None
+    assert index.counts() == (42, 0, 1, 2)
 
 
 def test_a_model_that_may_not_be_used_is_told_at_once(tmp_path, bedrock):
