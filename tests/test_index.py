@@ -102,6 +102,19 @@ def test_files_that_are_gone_stay_until_they_are_pruned_and_others_are_not_touch
     assert index.counts(".", "--prune") == (0, 0, 1, 2)
 
 
+def test_files_that_are_there_are_not_pruned_although_a_walk_passes_over_them(index):
+    index.write("rows.json", [{"text": "A row."}])
+    index.write(".hidden.md", "Hidden.\n")
+    outside = index.home / "outside.md"
+    outside.write_text("Linked.\n")
+    (index.home / "docs/link.md").symlink_to(outside)
+    assert index.counts("docs/rows.json", "docs/.hidden.md", "docs/link.md") == (3, 0, 0, 0)
+    assert index.counts("docs", "--prune") == (0, 0, 0, 0)
+    (index.home / "docs/.hidden.md").unlink()
+    assert index.counts("docs", "--prune") == (0, 0, 0, 1)
+    assert {row["text"] for row in index.passages().values()} == {"A row.", "Linked."}
+
+
 def test_equal_texts_live_beside_each_other(index):
     index.write("a.md", "The same.\n")
     index.write("b.md", "The same.\n")

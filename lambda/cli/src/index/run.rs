@@ -234,12 +234,10 @@ impl Run {
         Ok(())
     }
 
-    /// The documents of files below the PATHs that were not found.
+    /// The documents of files below the PATHs that are not there any more.
     async fn vanished(&self) -> Result<Vec<String>, String> {
         if let Some(wrong) = self.walk.wrong.first() {
-            self.report
-                .say(&format!("Nothing is pruned, because not everything could be looked at: {wrong}"));
-            return Ok(Vec::new());
+            return Ok(self.unpruned(wrong));
         }
         let there: HashSet<&str> = self.walk.files.iter().map(|file| file.name.as_str()).collect();
         let mut gone = Vec::new();
@@ -249,8 +247,11 @@ impl Run {
                 let page = self.target.store.files(root, after.as_deref()).await?;
                 let Some(last) = page.last().cloned() else { break };
                 after = Some(last);
-                let lost =
-                    page.iter().filter(|file| !there.contains(file.as_str()) && self.walk.covers(file));
+                let missing = page.iter().filter(|file| !there.contains(file.as_str()));
+                let lost = match self.walk.lost(missing) {
+                    Ok(lost) => lost,
+                    Err(why) => return Ok(self.unpruned(&why)),
+                };
                 for file in lost {
                     gone.extend(all_of(&self.target.store, file).await?);
                 }
@@ -259,6 +260,11 @@ impl Run {
         gone.sort_unstable();
         gone.dedup();
         Ok(gone)
+    }
+
+    fn unpruned(&self, why: &str) -> Vec<String> {
+        self.report.say(&format!("Nothing is pruned, because not everything could be looked at: {why}"));
+        Vec::new()
     }
 }
 

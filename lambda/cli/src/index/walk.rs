@@ -2,6 +2,7 @@
 
 use gateway::retrieval::split::Format;
 use std::fs::{self, Metadata};
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::path::{Component, Path};
 
@@ -121,8 +122,26 @@ impl Walk {
         }
     }
 
-    /// Was this name looked for?
-    pub fn covers(&self, name: &str) -> bool {
+    /// Those of these files that were below a PATH and are not there any more. A walk passes over much that
+    /// was indexed because it was named: what it has not found may still be there.
+    ///
+    /// # Errors
+    /// A sentence: it cannot be known of one.
+    pub fn lost<'a>(&self, names: impl Iterator<Item = &'a String>) -> Result<Vec<&'a str>, String> {
+        let mut lost = Vec::new();
+        for name in names.filter(|name| self.covers(name)) {
+            match fs::symlink_metadata(name) {
+                Ok(_) => {}
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                    lost.push(name.as_str());
+                }
+                Err(error) => return Err(format!("{name} cannot be looked at: {error}.")),
+            }
+        }
+        Ok(lost)
+    }
+
+    fn covers(&self, name: &str) -> bool {
         self.roots.iter().any(|root| match root.as_str() {
             "" => !name.starts_with('/') && !name.starts_with("../"),
             root => name
@@ -171,6 +190,19 @@ mod tests {
         assert_eq!(found, ["a/d.html", "a/deep/c.TXT", "b.md", "e.pdf", "f.jsonl", "g.json"]);
         assert_eq!((walk.others, walk.wrong.len()), (2, 1));
         assert!(super::walk(&[root.join("nothing")]).is_err());
+    }
+
+    #[test]
+    fn only_a_file_that_is_not_there_is_lost() {
+        let home = tempfile::tempdir().unwrap();
+        let root = name(home.path());
+        fs::write(home.path().join("a.json"), "x").unwrap();
+        let walk = walk(&[home.path().to_owned()]).unwrap();
+        assert!(walk.files.is_empty());
+        let names = ["a.json", "b.json", "a.json/c.md"].map(|own| format!("{root}/{own}"));
+        let elsewhere = "/nothing.md".to_owned();
+        assert_eq!(walk.lost(names.iter().chain([&elsewhere])), Ok(vec![&*names[1], &*names[2]]));
+        assert!(walk.lost([format!("{root}/{}.md", "x".repeat(300))].iter()).is_err());
     }
 
     #[test]
