@@ -175,6 +175,7 @@ def test_rows_come_from_standard_input_and_from_gzip_and_are_never_taken_for_all
     index.write("rows.jsonl.gz", gzip.compress(rows))
     assert index.counts("docs") == (3, 0, 0, 0), "of the same source, and of another file"
     assert index.counts("docs") == (0, 0, 3, 0) and len(index.passages()) == 6
+    assert index.counts(".", "--prune") == (0, 0, 3, 0), "standard input is below no directory"
 
 
 def test_a_killed_run_goes_on_where_it_was(index):

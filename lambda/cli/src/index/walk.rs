@@ -44,6 +44,9 @@ pub struct File {
     pub kind: Kind,
 }
 
+/// What standard input is called. No file is: a name without an ending is of no kind that is read.
+const STANDARD_INPUT: &str = "standard input";
+
 /// What was found.
 #[derive(Debug, Default)]
 pub struct Walk {
@@ -66,7 +69,7 @@ pub fn walk(paths: &[PathBuf]) -> Result<Walk, String> {
     let mut walk = Walk::default();
     for path in paths {
         if path.as_os_str() == "-" {
-            let name = "standard input".to_owned();
+            let name = STANDARD_INPUT.to_owned();
             walk.files.push(File { path: path.clone(), name, size: 0, kind: Kind::Rows });
             continue;
         }
@@ -143,7 +146,7 @@ impl Walk {
 
     fn covers(&self, name: &str) -> bool {
         self.roots.iter().any(|root| match root.as_str() {
-            "" => !name.starts_with('/') && !name.starts_with("../"),
+            "" => name != STANDARD_INPUT && !name.starts_with('/') && !name.starts_with("../"),
             root => name
                 .strip_prefix(root)
                 .is_some_and(|rest| rest.is_empty() || root.ends_with('/') || rest.starts_with('/')),
@@ -212,6 +215,7 @@ mod tests {
         assert!(covers("docs", "docs/a.md") && covers("docs", "docs") && covers("/", "/a.md"));
         assert!(!covers("docs", "docs2/a.md") && !covers("docs/a", "docs/b.md"));
         assert!(covers("", "a.md") && !covers("", "/a.md") && !covers("", "../a.md"));
+        assert!(!covers("", STANDARD_INPUT));
         assert_eq!(name(Path::new("./docs//a/./b.md")), "docs/a/b.md");
         assert_eq!(name(Path::new(".")), "");
     }
