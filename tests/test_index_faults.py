@@ -193,7 +193,7 @@ def test_serverless_gets_no_ids_and_no_refresh_and_is_not_written_twice(proxied)
     assert proxied.counts() == (2, 0, 0, 0)
     refreshed()
     proxied.write("guide.md", "\n# Guide\n\nIntro.\n\n## Doors\n\nOpen.\n")
-    assert proxied.counts() == (1, 1, 0, 1)
+    assert proxied.counts() == (2, 0, 0, 2)
     refreshed()
     assert proxied.counts() == (0, 0, 2, 0)
     stored = proxied.server.documents(proxied.name)
@@ -202,6 +202,18 @@ def test_serverless_gets_no_ids_and_no_refresh_and_is_not_written_twice(proxied)
     assert all("aoss" in asked.headers["authorization"] for asked in proxied.proxy.asked)
     added = [line for asked in proxied.proxy.asked for line in asked.body.splitlines() if line.startswith(b'{"index"')]
     assert set(added) == {b'{"index":{}}'}
+
+
+def test_serverless_keeps_no_metadata_that_is_gone(proxied):
+    proxied.server.create(256, proxied.name)
+    proxied.env |= {"OPENSEARCH_AUTH": "iam", "OPENSEARCH_SERVICE": "aoss"}
+    for metadata in [{"team": "a", "lang": "en"}, {"lang": "en"}]:
+        proxied.write("rows.jsonl", [{"text": "A row.", "metadata": metadata}])
+        assert proxied().code == 0
+        proxied.server.ask("POST", f"/{proxied.name}/_refresh")
+    (stored,) = proxied.server.documents(proxied.name).values()
+    assert stored["metadata"]["lang"] == "en" and "team" not in stored["metadata"]
+    assert proxied.counts() == (0, 0, 1, 0)
 
 
 @pytest.mark.parametrize("model, texts", [(TITAN, 1), (COHERE, 96)])

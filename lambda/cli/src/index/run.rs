@@ -117,9 +117,10 @@ impl Run {
         file: &File,
         (adds, changes): &(Sender<Passage>, Sender<Change>),
     ) -> Result<Vec<String>, String> {
-        let mut beside = match self.target.store.is_empty() {
+        let (store, mut replaced) = (&self.target.store, Vec::new());
+        let mut beside = match store.is_empty() {
             true => None,
-            false => Some(Beside::of(&self.target.store, &file.name).await?),
+            false => Some(Beside::of(store, &file.name).await?),
         };
         let window = u64::from(self.target.model.choice.entry.window);
         let (to, mut parts) = mpsc::channel(2);
@@ -134,21 +135,28 @@ impl Run {
                 beside.ask(&part.passages).await?;
             }
             for passage in part.passages {
-                let standing = beside.as_mut().map_or(Standing::New, |beside| beside.compare(&passage));
+                let standing = match beside.as_mut().map(|beside| beside.compare(&passage)) {
+                    Some(Standing::Moved(at)) if !store.updates() => {
+                        replaced.push(at);
+                        Standing::New
+                    }
+                    Some(standing) => standing,
+                    None => Standing::New,
+                };
                 self.forward(passage, standing, adds, changes).await;
             }
         }
         let read = reading.await.unwrap_or_else(|_| Err(format!("{} could not be read.", file.name)));
         match (read, beside) {
             // What a row that cannot be read has left in the index may still be right.
-            (Ok(true), Some(beside)) if file.path.as_os_str() != "-" => beside.gone().await,
-            (Ok(_), _) => Ok(Vec::new()),
+            (Ok(true), Some(beside)) if file.path.as_os_str() != "-" => replaced.extend(beside.gone().await?),
+            (Ok(_), _) => {}
             (Err(sentence), _) => {
                 self.report.read(file.size);
                 self.report.leave_out(&sentence);
-                Ok(Vec::new())
             }
         }
+        Ok(replaced)
     }
 
     async fn forward(

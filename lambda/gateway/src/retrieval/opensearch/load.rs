@@ -203,6 +203,12 @@ impl Loader {
         Ok(buckets.iter().filter_map(|bucket| Some(bucket["key"]["file"].as_str()?.to_owned())).collect())
     }
 
+    /// Can metadata be replaced? OpenSearch Serverless runs no script, and a partial document is merged into
+    /// the one that is there: a key that is gone would stay, and filters would find it.
+    pub fn updates(&self) -> bool {
+        !self.form.serverless
+    }
+
     /// The bytes that a change is on the way.
     ///
     /// # Errors
