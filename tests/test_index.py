@@ -155,6 +155,13 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_indexed(index):
     assert "Good." in [row["text"] for row in index.passages().values()]
 
 
+def test_a_pipe_of_text_is_refused_at_once(here):
+    os.mkfifo(here.home / "pipe.md")
+    here.write("good.md", "Good.\n")
+    done = here("docs", "pipe.md", limit=20)
+    assert done.code == 1 and "pipe.md is no regular file" in done.err and done.summary["added"] == 1
+
+
 def test_a_dry_run_says_what_would_change_and_what_it_costs_and_writes_nothing(index):
     index.env["EMBEDDINGS_MODEL"] = "amazon.titan-embed-text-v2:0"
     index.env |= {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}

@@ -113,6 +113,10 @@ impl Walk {
 
     fn take(&mut self, path: &Path, name: &str, metadata: &Metadata, named: bool) {
         match Kind::of(name, named) {
+            // A pipe may never end, and a device has no size to judge it by; rows are copied as they come.
+            Some(kind) if kind != Kind::Rows && !metadata.is_file() => {
+                self.wrong.push(format!("{name} is no regular file. Copy what it gives into one."));
+            }
             Some(kind) => {
                 let (path, name) = (path.to_owned(), name.to_owned());
                 self.files.push(File { path, name, size: metadata.len(), kind });
@@ -193,6 +197,10 @@ mod tests {
         assert_eq!(found, ["a/d.html", "a/deep/c.TXT", "b.md", "e.pdf", "f.jsonl", "g.json"]);
         assert_eq!((walk.others, walk.wrong.len()), (2, 1));
         assert!(super::walk(&[root.join("nothing")]).is_err());
+        let device = root.join("zero.txt");
+        std::os::unix::fs::symlink("/dev/zero", &device).unwrap();
+        let walk = super::walk(&[device]).unwrap();
+        assert!(walk.files.is_empty() && walk.wrong[0].contains("no regular file"));
     }
 
     #[test]
