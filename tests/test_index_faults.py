@@ -69,8 +69,8 @@ def every_item(status):
 
 @pytest.mark.parametrize(
     "fault",
-    [refuses(429, "es_rejected_execution_exception", "full"), refuses(503, "x", "no master"), every_item(429), cut, half],
-    ids=["429", "503", "every item 429", "cut off", "half a reply"],
+    [refuses(429, "es_rejected_execution_exception", "full"), refuses(503, "x", "no master"), every_item(429), every_item(409), every_item(500), cut, half],
+    ids=["429", "503", "every item 429", "every item 409", "every item 500", "cut off", "half a reply"],
 )
 def test_what_passes_is_tried_again_and_nothing_is_lost_or_twice(proxied, fault):
     rows(proxied, 1200)
@@ -78,6 +78,20 @@ def test_what_passes_is_tried_again_and_nothing_is_lost_or_twice(proxied, fault)
     assert proxied.counts() == (1200, 0, 0, 0)
     assert len(proxied.passages()) == 1200
     assert all(len(asked.body) < 10_000_000 for asked in proxied.proxy.asked)
+
+
+def test_an_item_that_fails_whatever_is_done_is_named_and_the_others_are_written(proxied):
+    rows(proxied, 2)
+
+    def one_fails(handler, asked):
+        count = sum(line.startswith(b'{"index"') for line in asked.body.splitlines())
+        bad = {"index": {"status": 500, "error": {"type": "x", "reason": "shard failed"}}}
+        says(200, {"errors": True, "items": [bad] + [{"index": {"status": 201}}] * (count - 1)})(handler, asked)
+
+    proxied.proxy.rule = first(10_000, one_fails)
+    done = proxied("docs", "--patience", "2", limit=60)
+    assert done.code == 1 and (done.summary["added"], done.summary["left_out"]) == (1, 1), done.err
+    assert "OpenSearch refused it: 500: shard failed" in done.err
 
 
 @pytest.mark.parametrize("fault", [refuses(503, "x", "y"), every_item(429), stalls, cut], ids=["503", "items", "stalls", "cut"])

@@ -234,8 +234,15 @@ impl Loader {
             let mut again = Vec::new();
             for (at, outcome) in open.iter().zip(outcomes) {
                 match outcome {
-                    Outcome::Done => {}
-                    Outcome::Again => again.push(*at),
+                    Outcome::Done => refused[*at] = None,
+                    Outcome::Again => {
+                        refused[*at] = None;
+                        again.push(*at);
+                    }
+                    Outcome::Failed(why) => {
+                        refused[*at] = Some(why);
+                        again.push(*at);
+                    }
                     Outcome::Refused(why) => refused[*at] = Some(why),
                 }
             }
@@ -245,7 +252,9 @@ impl Loader {
             if again.len() < before {
                 (pause, until) = (FIRST_PAUSE, Instant::now() + self.patience);
             } else if Instant::now() + pause > until {
-                return Err(self.busy());
+                // A few that fail whatever is done must not keep the others out.
+                let few = before < lines.len() && again.iter().all(|at| refused[*at].is_some());
+                return if few { Ok(refused) } else { Err(self.busy()) };
             }
             open = again;
             sleep(jittered(pause)).await;
