@@ -102,6 +102,19 @@ def test_files_that_are_gone_stay_until_they_are_pruned_and_others_are_not_touch
     assert index.counts(".", "--prune") == (0, 0, 1, 2)
 
 
+def test_files_that_are_there_are_not_pruned_although_a_walk_passes_over_them(index):
+    index.write("rows.json", [{"text": "A row."}])
+    index.write(".hidden.md", "Hidden.\n")
+    outside = index.home / "outside.md"
+    outside.write_text("Linked.\n")
+    (index.home / "docs/link.md").symlink_to(outside)
+    assert index.counts("docs/rows.json", "docs/.hidden.md", "docs/link.md") == (3, 0, 0, 0)
+    assert index.counts("docs", "--prune") == (0, 0, 0, 0)
+    (index.home / "docs/.hidden.md").unlink()
+    assert index.counts("docs", "--prune") == (0, 0, 0, 1)
+    assert {row["text"] for row in index.passages().values()} == {"A row.", "Linked."}
+
+
 def test_equal_texts_live_beside_each_other(index):
     index.write("a.md", "The same.\n")
     index.write("b.md", "The same.\n")
@@ -142,6 +155,13 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_indexed(index):
     assert "Good." in [row["text"] for row in index.passages().values()]
 
 
+def test_a_pipe_of_text_is_refused_at_once(here):
+    os.mkfifo(here.home / "pipe.md")
+    here.write("good.md", "Good.\n")
+    done = here("docs", "pipe.md", limit=20)
+    assert done.code == 1 and "pipe.md is no regular file" in done.err and done.summary["added"] == 1
+
+
 def test_a_dry_run_says_what_would_change_and_what_it_costs_and_writes_nothing(index):
     index.env["EMBEDDINGS_MODEL"] = "amazon.titan-embed-text-v2:0"
     index.env |= {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}
@@ -162,6 +182,7 @@ def test_rows_come_from_standard_input_and_from_gzip_and_are_never_taken_for_all
     index.write("rows.jsonl.gz", gzip.compress(rows))
     assert index.counts("docs") == (3, 0, 0, 0), "of the same source, and of another file"
     assert index.counts("docs") == (0, 0, 3, 0) and len(index.passages()) == 6
+    assert index.counts(".", "--prune") == (0, 0, 3, 0), "standard input is below no directory"
 
 
 def test_a_killed_run_goes_on_where_it_was(index):

@@ -69,8 +69,8 @@ def every_item(status):
 
 @pytest.mark.parametrize(
     "fault",
-    [refuses(429, "es_rejected_execution_exception", "full"), refuses(503, "x", "no master"), every_item(429), cut, half],
-    ids=["429", "503", "every item 429", "cut off", "half a reply"],
+    [refuses(429, "es_rejected_execution_exception", "full"), refuses(503, "x", "no master"), every_item(429), every_item(409), every_item(500), cut, half],
+    ids=["429", "503", "every item 429", "every item 409", "every item 500", "cut off", "half a reply"],
 )
 def test_what_passes_is_tried_again_and_nothing_is_lost_or_twice(proxied, fault):
     rows(proxied, 1200)
@@ -78,6 +78,20 @@ def test_what_passes_is_tried_again_and_nothing_is_lost_or_twice(proxied, fault)
     assert proxied.counts() == (1200, 0, 0, 0)
     assert len(proxied.passages()) == 1200
     assert all(len(asked.body) < 10_000_000 for asked in proxied.proxy.asked)
+
+
+def test_an_item_that_fails_whatever_is_done_is_named_and_the_others_are_written(proxied):
+    rows(proxied, 2)
+
+    def one_fails(handler, asked):
+        count = sum(line.startswith(b'{"index"') for line in asked.body.splitlines())
+        bad = {"index": {"status": 500, "error": {"type": "x", "reason": "shard failed"}}}
+        says(200, {"errors": True, "items": [bad] + [{"index": {"status": 201}}] * (count - 1)})(handler, asked)
+
+    proxied.proxy.rule = first(10_000, one_fails)
+    done = proxied("docs", "--patience", "2", limit=60)
+    assert done.code == 1 and (done.summary["added"], done.summary["left_out"]) == (1, 1), done.err
+    assert "OpenSearch refused it: 500: shard failed" in done.err
 
 
 @pytest.mark.parametrize("fault", [refuses(503, "x", "y"), every_item(429), stalls, cut], ids=["503", "items", "stalls", "cut"])
@@ -121,6 +135,19 @@ def test_items_that_are_refused_are_named_and_the_others_are_written(tmp_path):
     assert done.code == 1 and (done.summary["added"], done.summary["left_out"]) == (5, 5), done.err
     assert "docs/b.jsonl, line 1: OpenSearch refused it: 400" in done.err
     assert len(index.passages()) == 6
+
+
+def test_passages_that_the_server_refuses_leave_those_they_replace(tmp_path):
+    index = OnOpenSearch(tmp_path)
+    index.write("a.jsonl", [{"text": "First.", "metadata": {"number": 1}}])
+    index.write("b.jsonl", [{"text": "Second."}])
+    assert index.counts() == (2, 0, 0, 0)
+    index.write("a.jsonl", [{"text": "First, rewritten.", "metadata": {"number": "one"}}])
+    index.write("b.jsonl", [{"text": "Second, rewritten."}])
+    assert index.counts(code=1) == (1, 0, 0, 1)
+    assert {row["text"] for row in index.passages().values()} == {"First.", "Second, rewritten."}
+    index.write("a.jsonl", [{"text": "First, rewritten.", "metadata": {"number": 1}}])
+    assert index.counts() == (1, 0, 1, 1)
 
 
 def without_knn(body):
@@ -180,7 +207,7 @@ def test_serverless_gets_no_ids_and_no_refresh_and_is_not_written_twice(proxied)
     assert proxied.counts() == (2, 0, 0, 0)
     refreshed()
     proxied.write("guide.md", "\n# Guide\n\nIntro.\n\n## Doors\n\nOpen.\n")
-    assert proxied.counts() == (1, 1, 0, 1)
+    assert proxied.counts() == (2, 0, 0, 2)
     refreshed()
     assert proxied.counts() == (0, 0, 2, 0)
     stored = proxied.server.documents(proxied.name)
@@ -189,6 +216,18 @@ def test_serverless_gets_no_ids_and_no_refresh_and_is_not_written_twice(proxied)
     assert all("aoss" in asked.headers["authorization"] for asked in proxied.proxy.asked)
     added = [line for asked in proxied.proxy.asked for line in asked.body.splitlines() if line.startswith(b'{"index"')]
     assert set(added) == {b'{"index":{}}'}
+
+
+def test_serverless_keeps_no_metadata_that_is_gone(proxied):
+    proxied.server.create(256, proxied.name)
+    proxied.env |= {"OPENSEARCH_AUTH": "iam", "OPENSEARCH_SERVICE": "aoss"}
+    for metadata in [{"team": "a", "lang": "en"}, {"lang": "en"}]:
+        proxied.write("rows.jsonl", [{"text": "A row.", "metadata": metadata}])
+        assert proxied().code == 0
+        proxied.server.ask("POST", f"/{proxied.name}/_refresh")
+    (stored,) = proxied.server.documents(proxied.name).values()
+    assert stored["metadata"]["lang"] == "en" and "team" not in stored["metadata"]
+    assert proxied.counts() == (0, 0, 1, 0)
 
 
 @pytest.mark.parametrize("model, texts", [(TITAN, 1), (COHERE, 96)])
@@ -216,6 +255,25 @@ def test_a_text_that_the_model_refuses_is_named_and_costs_no_other_its_place(tmp
     done = index()
     assert done.code == 1 and done.summary["added"] == 19 and len(index.passages()) == 19
     assert "docs/rows.jsonl, line 8: Bedrock refused the request: Too many input tokens." in done.err
+
+
+def test_texts_that_the_model_refuses_leave_those_they_replace(tmp_path, bedrock):
+    index = OnOpenSearch(tmp_path, EMBEDDINGS_MODEL=COHERE, AWS_ENDPOINT_URL_BEDROCK_RUNTIME=bedrock.url)
+    index.write("guide.md", "# Guide\n\nIntro.\n\n## Doors\n\nThe green door.\n")
+    index.write("other.md", "# Other\n\nOld.\n")
+    assert index.counts() == (3, 0, 0, 0)
+    before = index.passages()
+    index.write("guide.md", "# Handbook\n\nIntro.\n\n## Exits\n\nThe green door.\n")
+    refusal = says(400, {"message": "Malformed input request."}, x_amzn_errortype="ValidationException")
+    bedrock.rule = lambda asked: refusal
+    done = index()
+    assert done.code == 1 and (done.summary["removed"], done.summary["left_out"]) == (0, 2), done.err
+    assert "docs/guide.md keeps its old passages" in done.err and index.passages() == before
+    index.write("rows.jsonl", [{"text": f"Row {n}."} for n in range(40)])
+    done = index()
+    assert done.code == 1 and "refused the first 16 texts" in done.err and index.passages() == before
+    bedrock.rule = lambda asked: None
+    assert index.counts() == (42, 0, 1, 2)
 
 
 def test_a_model_that_may_not_be_used_is_told_at_once(tmp_path, bedrock):

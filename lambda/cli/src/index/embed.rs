@@ -3,13 +3,16 @@
 use gateway::chat::{Purpose, Vectors};
 use gateway::error::{Error, Kind};
 use gateway::retrieval::Embed;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 /// The first wait before another try, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(20);
+
+/// Texts that a model may refuse before it has taken one: a model that refuses more refuses all.
+const REFUSED: usize = 16;
 
 /// The way to a model.
 pub struct Embedding {
@@ -18,6 +21,8 @@ pub struct Embedding {
     patience: Duration,
     /// It has embedded something: what fails now may pass.
     heard: AtomicBool,
+    /// Texts that it has refused.
+    refused: AtomicUsize,
 }
 
 /// A text's vector, or why it has none.
@@ -26,14 +31,14 @@ pub type One = Result<Vec<f32>, String>;
 impl Embedding {
     /// A model that is asked by this.
     pub fn new(embed: Embed, patience: Duration) -> Embedding {
-        Embedding { embed, patience, heard: AtomicBool::default() }
+        Embedding { embed, patience, heard: AtomicBool::default(), refused: AtomicUsize::default() }
     }
 
     /// The texts' vectors, in their order, and the tokens that they took. A batch that is refused is asked
     /// for in halves, until it is known which text is at fault.
     ///
     /// # Errors
-    /// A sentence: the model cannot be reached, or takes nothing for too long.
+    /// A sentence: the model cannot be reached, takes nothing for too long, or refuses whatever it is given.
     pub async fn vectors(&self, texts: Vec<String>) -> Result<(Vec<One>, u64), String> {
         let (mut vectors, mut tokens) = (Vec::new(), 0);
         let mut open = vec![texts];
@@ -44,7 +49,16 @@ impl Embedding {
                     tokens += some.input_tokens;
                     vectors.extend(some.vectors.into_iter().map(directed));
                 }
-                Err(error) if count == 1 => vectors.push(Err(error.message)),
+                Err(error) if count == 1 => {
+                    let refused = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
+                    if refused >= REFUSED && !self.heard.load(Ordering::Relaxed) {
+                        let said = error.message;
+                        return Err(format!(
+                            "The embeddings model refused the first {REFUSED} texts: {said}"
+                        ));
+                    }
+                    vectors.push(Err(error.message));
+                }
                 Err(_) => {
                     let second = texts.split_off(count / 2);
                     open.push(second);
@@ -99,7 +113,6 @@ fn directed(vector: Vec<f32>) -> One {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::AtomicUsize;
     use std::sync::{Arc, Mutex};
 
     /// A model that answers by a function over the texts, counting its calls.
@@ -163,6 +176,16 @@ mod tests {
             [Ok(vec![1.0]), Ok(vec![2.0]), Err("too long".to_owned()), Ok(vec![4.0]), Ok(vec![1.0])];
         assert_eq!((vectors.as_slice(), tokens), (&expected[..], 4));
         assert_eq!(seen.lock().unwrap().as_slice(), [5, 2, 3, 1, 2]);
+    }
+
+    #[tokio::test]
+    async fn a_model_that_refuses_whatever_it_is_given_is_given_up() {
+        let (embedding, calls) = model(|_, _| Err(Error::new(Kind::InvalidRequest, "no such parameter")));
+        let some: Vec<String> = (0..REFUSED - 1).map(|number| number.to_string()).collect();
+        assert!(embedding.vectors(some).await.unwrap().0.iter().all(Result::is_err));
+        let why = embedding.vectors(texts(&["a", "b", "c"])).await.unwrap_err();
+        assert!(why.contains("first 16 texts: no such parameter"));
+        assert!(calls.load(Ordering::Relaxed) < 3 * REFUSED);
     }
 
     #[tokio::test]

@@ -25,7 +25,7 @@ use report::Report;
 use run::Run;
 use std::io::Write;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use summary::Summary;
 
@@ -53,7 +53,8 @@ pub async fn index(options: IndexOptions) -> Result<ExitCode, String> {
     let report = Arc::new(Report::new(walk.files.iter().map(|file| file.size).sum()));
     walk.wrong.iter().for_each(|sentence| report.leave_out(sentence));
     let (others, dry) = (walk.others, options.dry_run);
-    let run = Run { target, walk, prune: options.prune, dry, report: report.clone() };
+    let run =
+        Run { target, walk, prune: options.prune, dry, report: report.clone(), refused: Mutex::default() };
     let ended = tokio::select! {
         ended = run.go() => ended,
         () = stop.cancelled() => Err("Interrupted.".to_owned()),

@@ -12,8 +12,8 @@ Only `text` is necessary; filters find what `metadata` says.
 
 Passages go to the OpenSearch of OPENSEARCH_DOMAIN_ENDPOINT, or without one into this machine's index, where
 `llm-gateway serve` finds them. Indexing the same files again embeds only what is new. A changed file's
-passages are replaced; those of files that are gone stay, until --prune. An interrupted run goes on when the
-same command is run again. A file is known by its path as it is given here.
+passages are replaced, or stay where a new one is refused; those of files that are gone stay until --prune. An
+interrupted run goes on when the same command is run again. A file is known by its path as it is given here.
 
 Examples:
   llm-gateway index docs handbook.pdf --dry-run

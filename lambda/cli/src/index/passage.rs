@@ -29,6 +29,11 @@ impl Passage {
         self.metadata.get("document").and_then(Value::as_str).unwrap_or_default()
     }
 
+    /// The name of the file that it was read from.
+    pub fn file(&self) -> &str {
+        self.metadata.get("loaded_from").and_then(Value::as_str).unwrap_or_default()
+    }
+
     /// The text that is embedded of it.
     pub fn embedded(&self) -> String {
         let title = self.metadata.get("title").and_then(Value::as_str).unwrap_or_default();

@@ -9,6 +9,8 @@ use crate::threads::apart;
 use gateway::chat;
 use gateway::digest::Lengths;
 use gateway::retrieval::split::{Format, split};
+use std::io::Read;
+use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::mpsc::Sender;
 
@@ -41,7 +43,7 @@ pub async fn read(file: File, window: u64, report: Arc<Report>, to: Sender<Part>
     let says = |why: String| format!("{} {why}.", file.name);
     let largest = if file.kind == Kind::Pdf { LARGEST_PDF } else { LARGEST_TEXT };
     if file.kind != Kind::Rows && file.size > largest {
-        return Err(says(format!("is larger than {} MB", largest / 1024 / 1024)));
+        return Err(says(too_large(largest)));
     }
     let gone = |_| format!("{} could not be read.", file.name);
     let part = match file.kind {
@@ -64,8 +66,20 @@ pub async fn read(file: File, window: u64, report: Arc<Report>, to: Sender<Part>
     Ok(true)
 }
 
+/// The bytes of a file that is as large as this at most: it may have grown since it was looked at.
+fn bytes(path: &Path, largest: u64) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(largest + 1).read_to_end(&mut bytes));
+    read.map_err(|error| format!("cannot be read: {error}"))?;
+    if bytes.len() as u64 > largest { Err(too_large(largest)) } else { Ok(bytes) }
+}
+
+fn too_large(largest: u64) -> String {
+    format!("is larger than {} MB", largest / 1024 / 1024)
+}
+
 fn text(file: &File, format: Format, window: u64) -> Result<Part, String> {
-    let bytes = std::fs::read(&file.path).map_err(|error| format!("cannot be read: {error}"))?;
+    let bytes = bytes(&file.path, LARGEST_TEXT)?;
     if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
         return Err("is UTF-16 text. Save it as UTF-8".to_owned());
     }
@@ -165,4 +179,19 @@ fn rows(file: &File, window: u64, report: &Report, to: &Sender<Part>) -> Result<
 fn one(maker: &mut Maker<'_>, row: row::Row) -> Vec<Passage> {
     let row::Row { document, pieces } = row;
     maker.passages(&document, pieces.into_iter().collect::<Vec<chat::Passage>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_has_grown_is_read_no_further_than_it_may() {
+        let mebi = 1024 * 1024;
+        assert_eq!(bytes(Path::new("/dev/zero"), mebi), Err("is larger than 1 MB".to_owned()));
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "text").unwrap();
+        assert_eq!(bytes(file.path(), 4), Ok(b"text".to_vec()));
+        assert!(bytes(file.path(), 3).is_err());
+    }
 }

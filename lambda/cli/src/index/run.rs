@@ -10,7 +10,7 @@ use futures_util::stream::{self, Stream, StreamExt, TryStreamExt};
 use gateway::retrieval::opensearch::bulk::Change;
 use std::collections::HashSet;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::time::timeout;
@@ -46,6 +46,15 @@ pub struct Run {
     pub dry: bool,
     /// What it has come to.
     pub report: Arc<Report>,
+    /// The files of which a new passage was refused: what they replace has to stay.
+    pub refused: Mutex<HashSet<String>>,
+}
+
+/// What is gone from a file.
+struct Gone {
+    file: String,
+    /// Its documents in the index.
+    at: Vec<String>,
 }
 
 impl Run {
@@ -57,8 +66,9 @@ impl Run {
         let (adds, added) = mpsc::channel(WAITING);
         let (changes, changed) = mpsc::channel(WAITING);
         let embedded = changes.clone();
-        let (mut gone, (), ()) =
+        let (gone, (), ()) =
             tokio::try_join!(self.files(adds, changes), self.embed(added, embedded), self.write(changed))?;
+        let mut gone = self.replaced(gone);
         if self.prune {
             gone.extend(self.vanished().await?);
         }
@@ -75,15 +85,31 @@ impl Run {
     }
 
     /// Reads the files; gives what is gone from them.
-    async fn files(&self, adds: Sender<Passage>, changes: Sender<Change>) -> Result<Vec<String>, String> {
+    async fn files(&self, adds: Sender<Passage>, changes: Sender<Change>) -> Result<Vec<Gone>, String> {
         let ways = &(adds, changes);
-        let files = stream::iter(&self.walk.files).map(|file| self.file(file, ways));
-        let gone = files.buffer_unordered(FILES);
-        gone.try_fold(Vec::new(), |mut all, more| async {
-            all.extend(more);
-            Ok(all)
-        })
-        .await
+        let files = stream::iter(&self.walk.files).map(|file| async {
+            let at = self.file(file, ways).await?;
+            Ok(Gone { file: file.name.clone(), at })
+        });
+        files.buffer_unordered(FILES).try_collect().await
+    }
+
+    /// What may go: all but the passages of files whose new ones are not all written.
+    fn replaced(&self, gone: Vec<Gone>) -> Vec<String> {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let (kept, gone): (Vec<Gone>, _) = gone.into_iter().partition(|gone| refused.contains(&gone.file));
+        for Gone { file, .. } in kept.iter().filter(|kept| !kept.at.is_empty()) {
+            self.report.say(&format!("{file} keeps its old passages too, because new ones were refused."));
+        }
+        gone.into_iter().flat_map(|gone| gone.at).collect()
+    }
+
+    /// A new passage was refused.
+    fn refuse(&self, passage: &Passage, why: &str) {
+        let file = passage.file().to_owned();
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).insert(file);
+        self.report.count(|counts| counts.added -= 1);
+        self.report.leave_out(&format!("{}: {why}", passage.place()));
     }
 
     async fn file(
@@ -91,9 +117,10 @@ impl Run {
         file: &File,
         (adds, changes): &(Sender<Passage>, Sender<Change>),
     ) -> Result<Vec<String>, String> {
-        let mut beside = match self.target.store.is_empty() {
+        let (store, mut replaced) = (&self.target.store, Vec::new());
+        let mut beside = match store.is_empty() {
             true => None,
-            false => Some(Beside::of(&self.target.store, &file.name).await?),
+            false => Some(Beside::of(store, &file.name).await?),
         };
         let window = u64::from(self.target.model.choice.entry.window);
         let (to, mut parts) = mpsc::channel(2);
@@ -108,21 +135,28 @@ impl Run {
                 beside.ask(&part.passages).await?;
             }
             for passage in part.passages {
-                let standing = beside.as_mut().map_or(Standing::New, |beside| beside.compare(&passage));
+                let standing = match beside.as_mut().map(|beside| beside.compare(&passage)) {
+                    Some(Standing::Moved(at)) if !store.updates() => {
+                        replaced.push(at);
+                        Standing::New
+                    }
+                    Some(standing) => standing,
+                    None => Standing::New,
+                };
                 self.forward(passage, standing, adds, changes).await;
             }
         }
         let read = reading.await.unwrap_or_else(|_| Err(format!("{} could not be read.", file.name)));
         match (read, beside) {
             // What a row that cannot be read has left in the index may still be right.
-            (Ok(true), Some(beside)) if file.path.as_os_str() != "-" => beside.gone().await,
-            (Ok(_), _) => Ok(Vec::new()),
+            (Ok(true), Some(beside)) if file.path.as_os_str() != "-" => replaced.extend(beside.gone().await?),
+            (Ok(_), _) => {}
             (Err(sentence), _) => {
                 self.report.read(file.size);
                 self.report.leave_out(&sentence);
-                Ok(Vec::new())
             }
         }
+        Ok(replaced)
     }
 
     async fn forward(
@@ -173,10 +207,7 @@ impl Run {
                     let Passage { id, text, metadata, .. } = passage;
                     let _ended = changes.send(Change::Add { id, text, vector, metadata }).await.is_err();
                 }
-                Err(why) => {
-                    self.report.count(|counts| counts.added -= 1);
-                    self.report.leave_out(&format!("{}: {why}", passage.place()));
-                }
+                Err(why) => self.refuse(&passage, &why),
             }
         }
         Ok(())
@@ -191,10 +222,11 @@ impl Run {
         let refused = self.target.store.write(&batch).await?;
         for (change, why) in batch.into_iter().zip(refused) {
             let Some(why) = why else { continue };
+            let why = format!("OpenSearch refused it: {why}");
             let place = match change {
                 Change::Add { id, text, metadata, .. } => {
-                    self.report.count(|counts| counts.added -= 1);
-                    Passage { id, text, metadata, tokens: 0 }.place()
+                    self.refuse(&Passage { id, text, metadata, tokens: 0 }, &why);
+                    continue;
                 }
                 Change::Update { at, metadata } => {
                     self.report.count(|counts| counts.updated -= 1);
@@ -205,17 +237,15 @@ impl Run {
                     format!("The document {at}")
                 }
             };
-            self.report.leave_out(&format!("{place}: OpenSearch refused it: {why}"));
+            self.report.leave_out(&format!("{place}: {why}"));
         }
         Ok(())
     }
 
-    /// The documents of files below the PATHs that were not found.
+    /// The documents of files below the PATHs that are not there any more.
     async fn vanished(&self) -> Result<Vec<String>, String> {
         if let Some(wrong) = self.walk.wrong.first() {
-            self.report
-                .say(&format!("Nothing is pruned, because not everything could be looked at: {wrong}"));
-            return Ok(Vec::new());
+            return Ok(self.unpruned(wrong));
         }
         let there: HashSet<&str> = self.walk.files.iter().map(|file| file.name.as_str()).collect();
         let mut gone = Vec::new();
@@ -225,8 +255,11 @@ impl Run {
                 let page = self.target.store.files(root, after.as_deref()).await?;
                 let Some(last) = page.last().cloned() else { break };
                 after = Some(last);
-                let lost =
-                    page.iter().filter(|file| !there.contains(file.as_str()) && self.walk.covers(file));
+                let missing = page.iter().filter(|file| !there.contains(file.as_str()));
+                let lost = match self.walk.lost(missing) {
+                    Ok(lost) => lost,
+                    Err(why) => return Ok(self.unpruned(&why)),
+                };
                 for file in lost {
                     gone.extend(all_of(&self.target.store, file).await?);
                 }
@@ -235,6 +268,11 @@ impl Run {
         gone.sort_unstable();
         gone.dedup();
         Ok(gone)
+    }
+
+    fn unpruned(&self, why: &str) -> Vec<String> {
+        self.report.say(&format!("Nothing is pruned, because not everything could be looked at: {why}"));
+        Vec::new()
     }
 }
 

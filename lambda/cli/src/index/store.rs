@@ -26,6 +26,14 @@ impl Store {
         }
     }
 
+    /// Can a passage's metadata be replaced, and its text and vector stay?
+    pub fn updates(&self) -> bool {
+        match self {
+            Store::OpenSearch(loader, _) => loader.updates(),
+            Store::Local(_) => true,
+        }
+    }
+
     /// What is held of a file behind a passage's id, in the order of the ids, a page of it.
     ///
     /// # Errors

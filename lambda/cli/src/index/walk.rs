@@ -2,6 +2,7 @@
 
 use gateway::retrieval::split::Format;
 use std::fs::{self, Metadata};
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::path::{Component, Path};
 
@@ -43,6 +44,9 @@ pub struct File {
     pub kind: Kind,
 }
 
+/// What standard input is called. No file is: a name without an ending is of no kind that is read.
+const STANDARD_INPUT: &str = "standard input";
+
 /// What was found.
 #[derive(Debug, Default)]
 pub struct Walk {
@@ -65,7 +69,7 @@ pub fn walk(paths: &[PathBuf]) -> Result<Walk, String> {
     let mut walk = Walk::default();
     for path in paths {
         if path.as_os_str() == "-" {
-            let name = "standard input".to_owned();
+            let name = STANDARD_INPUT.to_owned();
             walk.files.push(File { path: path.clone(), name, size: 0, kind: Kind::Rows });
             continue;
         }
@@ -109,6 +113,10 @@ impl Walk {
 
     fn take(&mut self, path: &Path, name: &str, metadata: &Metadata, named: bool) {
         match Kind::of(name, named) {
+            // A pipe may never end, and a device has no size to judge it by; rows are copied as they come.
+            Some(kind) if kind != Kind::Rows && !metadata.is_file() => {
+                self.wrong.push(format!("{name} is no regular file. Copy what it gives into one."));
+            }
             Some(kind) => {
                 let (path, name) = (path.to_owned(), name.to_owned());
                 self.files.push(File { path, name, size: metadata.len(), kind });
@@ -121,10 +129,28 @@ impl Walk {
         }
     }
 
-    /// Was this name looked for?
-    pub fn covers(&self, name: &str) -> bool {
+    /// Those of these files that were below a PATH and are not there any more. A walk passes over much that
+    /// was indexed because it was named: what it has not found may still be there.
+    ///
+    /// # Errors
+    /// A sentence: it cannot be known of one.
+    pub fn lost<'a>(&self, names: impl Iterator<Item = &'a String>) -> Result<Vec<&'a str>, String> {
+        let mut lost = Vec::new();
+        for name in names.filter(|name| self.covers(name)) {
+            match fs::symlink_metadata(name) {
+                Ok(_) => {}
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                    lost.push(name.as_str());
+                }
+                Err(error) => return Err(format!("{name} cannot be looked at: {error}.")),
+            }
+        }
+        Ok(lost)
+    }
+
+    fn covers(&self, name: &str) -> bool {
         self.roots.iter().any(|root| match root.as_str() {
-            "" => !name.starts_with('/') && !name.starts_with("../"),
+            "" => name != STANDARD_INPUT && !name.starts_with('/') && !name.starts_with("../"),
             root => name
                 .strip_prefix(root)
                 .is_some_and(|rest| rest.is_empty() || root.ends_with('/') || rest.starts_with('/')),
@@ -171,6 +197,23 @@ mod tests {
         assert_eq!(found, ["a/d.html", "a/deep/c.TXT", "b.md", "e.pdf", "f.jsonl", "g.json"]);
         assert_eq!((walk.others, walk.wrong.len()), (2, 1));
         assert!(super::walk(&[root.join("nothing")]).is_err());
+        let device = root.join("zero.txt");
+        std::os::unix::fs::symlink("/dev/zero", &device).unwrap();
+        let walk = super::walk(&[device]).unwrap();
+        assert!(walk.files.is_empty() && walk.wrong[0].contains("no regular file"));
+    }
+
+    #[test]
+    fn only_a_file_that_is_not_there_is_lost() {
+        let home = tempfile::tempdir().unwrap();
+        let root = name(home.path());
+        fs::write(home.path().join("a.json"), "x").unwrap();
+        let walk = walk(&[home.path().to_owned()]).unwrap();
+        assert!(walk.files.is_empty());
+        let names = ["a.json", "b.json", "a.json/c.md"].map(|own| format!("{root}/{own}"));
+        let elsewhere = "/nothing.md".to_owned();
+        assert_eq!(walk.lost(names.iter().chain([&elsewhere])), Ok(vec![&*names[1], &*names[2]]));
+        assert!(walk.lost([format!("{root}/{}.md", "x".repeat(300))].iter()).is_err());
     }
 
     #[test]
@@ -180,6 +223,7 @@ mod tests {
         assert!(covers("docs", "docs/a.md") && covers("docs", "docs") && covers("/", "/a.md"));
         assert!(!covers("docs", "docs2/a.md") && !covers("docs/a", "docs/b.md"));
         assert!(covers("", "a.md") && !covers("", "/a.md") && !covers("", "../a.md"));
+        assert!(!covers("", STANDARD_INPUT));
         assert_eq!(name(Path::new("./docs//a/./b.md")), "docs/a/b.md");
         assert_eq!(name(Path::new(".")), "");
     }

@@ -20,7 +20,8 @@ pub enum Change {
         /// Everything else.
         metadata: Map<String, Value>,
     },
-    /// A passage's metadata changed, and neither its text nor its vector did.
+    /// A passage's metadata changed, and neither its text nor its vector did. Not for OpenSearch Serverless
+    /// (`Loader::updates`).
     Update {
         /// The document's id.
         at: String,
@@ -67,11 +68,6 @@ impl Form {
 
     fn update(&self, metadata: &Map<String, Value>) -> Value {
         let field = &self.fields.metadata;
-        if self.serverless {
-            let mut document = Map::new();
-            document.insert(field.clone(), metadata.clone().into());
-            return json!({ "doc": document });
-        }
         // A partial document is merged: a key that is gone would stay.
         let script = "ctx._source[params.field] = params.metadata";
         json!({ "script": { "source": script, "params": { "field": field, "metadata": metadata } } })
@@ -116,6 +112,8 @@ pub enum Outcome {
     Done,
     /// The server had too much to do.
     Again,
+    /// It may be written yet: the change met another one, or a part of the server failed; why, in its words.
+    Failed(String),
     /// It never will be; why, in the server's words.
     Refused(String),
 }
@@ -143,18 +141,21 @@ fn unread() -> String {
 
 fn outcome(item: &Map<String, Value>) -> Outcome {
     let Some((action, result)) = item.iter().next() else { return Outcome::Refused(unread()) };
-    match result["status"].as_u64().unwrap_or(500) {
+    match result["status"].as_u64().unwrap_or_default() {
         200..=299 => Outcome::Done,
         // What is to be gone is gone.
         404 if action == "delete" => Outcome::Done,
         429 | 503 => Outcome::Again,
-        status => {
-            let error = &result["error"];
-            let cause = if error["caused_by"].is_object() { &error["caused_by"] } else { error };
-            let said = cause["reason"].as_str().or(error.as_str()).unwrap_or("no reason given");
-            Outcome::Refused(format!("{status}: {said}"))
-        }
+        status @ (409 | 500 | 502 | 504) => Outcome::Failed(format!("{status}: {}", said(result))),
+        status => Outcome::Refused(format!("{status}: {}", said(result))),
     }
+}
+
+/// Why an item was not written, in the server's words.
+fn said(result: &Value) -> String {
+    let error = &result["error"];
+    let cause = if error["caused_by"].is_object() { &error["caused_by"] } else { error };
+    cause["reason"].as_str().or(error.as_str()).unwrap_or("no reason given").to_owned()
 }
 
 #[cfg(test)]
@@ -186,9 +187,7 @@ mod tests {
     #[test]
     fn metadata_changes_alone_and_what_is_gone_has_no_document() {
         let update = Change::Update { at: "i".into(), metadata: metadata() };
-        let action = "{\"update\":{\"_id\":\"i\"}}\n";
-        let expected = format!("{action}{{\"doc\":{{\"m\":{{\"title\":\"a\"}}}}}}\n");
-        assert_eq!(written(&update, true), expected);
+        assert!(written(&update, false).starts_with("{\"update\":{\"_id\":\"i\"}}\n{\"script\":"));
         assert!(written(&update, false).ends_with("{\"field\":\"m\",\"metadata\":{\"title\":\"a\"}}}}\n"));
         assert_eq!(written(&Change::Remove { at: "i".into() }, false), "{\"delete\":{\"_id\":\"i\"}}\n");
     }
@@ -205,20 +204,26 @@ mod tests {
             item("update", 404, json!({ "reason": "missing" })),
             item("index", 429, json!({ "reason": "queue" })),
             item("index", 400, wrong),
+            item("update", 409, json!({ "reason": "version conflict" })),
+            item("index", 500, json!({ "reason": "shard failed" })),
+            item("index", 502, Value::Null),
+            item("index", 503, Value::Null),
+            item("index", 504, Value::Null),
+            json!({ "index": {} }),
         ];
         let body = json!({ "errors": true, "items": items }).to_string();
         let reply = Reply { status: 200, retry_after: None, body: body.into() };
         let refused = |said: &str| Outcome::Refused(said.into());
-        assert_eq!(
-            outcomes(&reply, 5).unwrap(),
-            [
-                Outcome::Done,
-                Outcome::Done,
-                refused("404: missing"),
-                Outcome::Again,
-                refused("400: dimension is 8")
-            ]
-        );
-        assert!(outcomes(&reply, 4).is_err());
+        let all = outcomes(&reply, 11).unwrap();
+        let first = [Outcome::Done, Outcome::Done, refused("404: missing"), Outcome::Again];
+        assert_eq!(all[..4], first);
+        assert_eq!(all[4], refused("400: dimension is 8"));
+        let failed = |said: &str| Outcome::Failed(said.into());
+        assert_eq!(all[5..7], [failed("409: version conflict"), failed("500: shard failed")]);
+        let none = "no reason given";
+        assert_eq!(all[7], failed(&format!("502: {none}")));
+        assert_eq!(all[8..10], [Outcome::Again, failed(&format!("504: {none}"))]);
+        assert_eq!(all[10], refused("0: no reason given"));
+        assert!(outcomes(&reply, 10).is_err());
     }
 }

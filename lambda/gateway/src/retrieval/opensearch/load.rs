@@ -203,6 +203,12 @@ impl Loader {
         Ok(buckets.iter().filter_map(|bucket| Some(bucket["key"]["file"].as_str()?.to_owned())).collect())
     }
 
+    /// Can metadata be replaced? OpenSearch Serverless runs no script, and a partial document is merged into
+    /// the one that is there: a key that is gone would stay, and filters would find it.
+    pub fn updates(&self) -> bool {
+        !self.form.serverless
+    }
+
     /// The bytes that a change is on the way.
     ///
     /// # Errors
@@ -228,8 +234,15 @@ impl Loader {
             let mut again = Vec::new();
             for (at, outcome) in open.iter().zip(outcomes) {
                 match outcome {
-                    Outcome::Done => {}
-                    Outcome::Again => again.push(*at),
+                    Outcome::Done => refused[*at] = None,
+                    Outcome::Again => {
+                        refused[*at] = None;
+                        again.push(*at);
+                    }
+                    Outcome::Failed(why) => {
+                        refused[*at] = Some(why);
+                        again.push(*at);
+                    }
                     Outcome::Refused(why) => refused[*at] = Some(why),
                 }
             }
@@ -239,7 +252,9 @@ impl Loader {
             if again.len() < before {
                 (pause, until) = (FIRST_PAUSE, Instant::now() + self.patience);
             } else if Instant::now() + pause > until {
-                return Err(self.busy());
+                // A few that fail whatever is done must not keep the others out.
+                let few = before < lines.len() && again.iter().all(|at| refused[*at].is_some());
+                return if few { Ok(refused) } else { Err(self.busy()) };
             }
             open = again;
             sleep(jittered(pause)).await;
