@@ -5,9 +5,9 @@ use crate::chat::{Condition, Filter};
 use crate::config::retrieval::FieldNames;
 use serde_json::{Map, Value, json};
 
-/// The mapping of each index behind a name.
+/// The mapping of each index behind a name, with the index's own name.
 #[derive(Clone, Debug, Default)]
-pub struct Mappings(Vec<Value>);
+pub struct Mappings(Vec<(String, Value)>);
 
 /// A filter as a search takes it.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,10 +28,19 @@ enum Form {
     Date,
 }
 
+/// How a field can be matched exactly.
+struct Way<'a> {
+    /// The name of its exact form.
+    path: String,
+    form: Form,
+    /// Where it is so.
+    indexes: Vec<&'a str>,
+}
+
 impl Mappings {
     /// The mappings in a reply to `GET /INDEX/_mapping`.
     pub fn read(reply: Map<String, Value>) -> Mappings {
-        let mappings = reply.into_iter().map(|(_, mut index)| index["mappings"].take());
+        let mappings = reply.into_iter().map(|(name, mut index)| (name, index["mappings"].take()));
         Mappings(mappings.collect())
     }
 
@@ -44,20 +53,32 @@ impl Mappings {
     pub fn clauses(&self, filter: &Filter, fields: &FieldNames) -> Clauses {
         all(filter, |condition| {
             let ways = self.ways(&path(fields, condition));
-            ways.iter().filter_map(|(path, form)| clause(path, *form, condition)).collect()
+            let clauses = ways.iter().filter_map(|way| {
+                let clause = clause(&way.path, way.form, condition)?;
+                Some(if way.indexes.len() == self.0.len() { clause } else { within(&way.indexes, &clause) })
+            });
+            clauses.collect()
         })
     }
 
-    /// Under which names a field can be matched exactly, each once.
-    fn ways(&self, path: &str) -> Vec<(String, Form)> {
-        let mut ways = Vec::new();
-        for way in self.0.iter().filter_map(|mapping| way(mapping, path)) {
-            if !ways.contains(&way) {
-                ways.push(way);
+    /// In which ways a field can be matched exactly, each once, and in which indexes.
+    fn ways(&self, path: &str) -> Vec<Way<'_>> {
+        let mut ways: Vec<Way<'_>> = Vec::new();
+        for (index, mapping) in &self.0 {
+            let Some((path, form)) = way(mapping, path) else { continue };
+            match ways.iter_mut().find(|way| way.path == path && way.form == form) {
+                Some(way) => way.indexes.push(index),
+                None => ways.push(Way { path, form, indexes: vec![index] }),
             }
         }
         ways
     }
+}
+
+/// A clause for some of the indexes alone. In another one the same name may be that of an analysed text,
+/// which has words and not values, and there it would let through what the filter keeps out.
+fn within(indexes: &[&str], clause: &Value) -> Value {
+    json!({ "bool": { "filter": [{ "terms": { "_index": indexes } }, clause] } })
 }
 
 /// The filter where the server does not show its mapping: strings under the name that dynamic mappings
@@ -191,15 +212,30 @@ mod tests {
     }
 
     #[test]
-    fn indexes_that_disagree_are_matched_each_in_its_way() {
-        let one =
-            json!({"mappings": {"properties": {"metadata": {"properties": {"n": {"type": "keyword"}}}}}});
-        let other =
-            json!({"mappings": {"properties": {"metadata": {"properties": {"n": {"type": "long"}}}}}});
-        let both = Mappings::read(json!({"a": one, "b": other}).as_object().unwrap().clone());
-        let terms = json!({"terms": {"metadata.n": ["7"]}});
-        let Clauses::All(clauses) = both.clauses(&filter(&[("n", &["7"])]), &fields()) else { panic!() };
-        assert_eq!(clauses, [json!({"bool": {"should": [terms.clone(), terms], "minimum_should_match": 1}})]);
+    fn indexes_that_disagree_are_matched_each_in_its_way_and_only_there() {
+        let index = |n: Value| json!({"mappings": {"properties": {"metadata": {"properties": {"n": n}}}}});
+        let (keyword, text) = (json!({"type": "keyword"}), json!({"type": "text"}));
+        let with_keyword = json!({"type": "text", "fields": {"keyword": {"type": "keyword"}}});
+        let clauses = |indexes: Value| {
+            let all = Mappings::read(indexes.as_object().unwrap().clone());
+            all.clauses(&filter(&[("n", &["7"])]), &fields())
+        };
+        let terms = |path: &str| json!({"terms": {path: ["7"]}});
+        let only = |index: &str, path: &str| within(&[index], &terms(path));
+        assert_eq!(
+            clauses(json!({"a": index(with_keyword), "b": index(keyword.clone())})),
+            Clauses::All(vec![json!({"bool": {"minimum_should_match": 1,
+                "should": [only("a", "metadata.n.keyword"), only("b", "metadata.n")]}})])
+        );
+        // What cannot be matched exactly in one index is not matched by its words there.
+        assert_eq!(
+            clauses(json!({"a": index(text), "b": index(keyword.clone())})),
+            Clauses::All(vec![only("b", "metadata.n")])
+        );
+        assert_eq!(
+            clauses(json!({"a": index(keyword.clone()), "b": index(keyword)})),
+            Clauses::All(vec![terms("metadata.n")])
+        );
     }
 
     #[test]
