@@ -152,7 +152,7 @@ async fn index(
 async fn tried(search: &OpenSearch, settings: &Settings) -> Finding {
     let query = Query { text: "documents".to_owned(), k: settings.retrieval.k, ..Query::default() };
     let begun = Instant::now();
-    let found = search.search(&query).await;
+    let found = search.search(&query, LIMIT).await;
     let took = begun.elapsed().as_millis();
     let mode = match settings.retrieval.mode {
         Mode::Text => "by words",

@@ -1,10 +1,12 @@
 //! What a caller sees of all that, through door 1 and door 6.
 
 use crate::engine::{http, searching};
-use crate::scene::{FOREVER, open, settings};
+use crate::scene::{FOREVER, embed, open, settings, with};
 use crate::search::{Asked, Said, Server};
 use crate::state::index;
+use futures_util::future::FutureExt;
 use gateway::edge::Doors;
+use gateway::error::{Error, Kind};
 use gateway::model::scripted::Scripted;
 use gateway::retrieval::Retrieval;
 use gateway::store::{CuratedRow, Retention, Store, SystemClock};
@@ -80,6 +82,19 @@ async fn whatever_is_wrong_with_the_search_the_answer_comes_without_it_and_says_
             assert_eq!((&reply["retrieval"], &reply["sources"]), (&json!("unavailable"), &json!([])));
             assert_eq!(cache, "miss", "what had to do without passages is not learned");
         }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_from_a_search_by_words_alone_is_not_learned() {
+    let server = Server::new(index("a", 1, 8)).await;
+    let failing = embed(|_| async { Err(Error::new(Kind::Throttled, "too much")) }.boxed());
+    let retrieval: Arc<dyn Retrieval> = Arc::new(with(&server, &[], failing, None));
+    let doors = over(store().await, &server, &[], Some(retrieval));
+    for _ in 0..2 {
+        let (cache, reply) = ask(&doors, question()).await;
+        assert_eq!((cache.as_str(), reply["sources"].as_array().unwrap().len()), ("miss", 1));
+        assert_eq!(reply.get("retrieval"), None, "there are passages");
     }
 }
 

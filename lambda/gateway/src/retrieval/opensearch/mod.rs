@@ -19,8 +19,7 @@ mod snapshot;
 
 pub use bodies::shortened;
 
-use super::{Embed, Filter, Mode, Query, Retrieval};
-use crate::chat::Passage;
+use super::{Embed, Filter, Found, Mode, Query, Retrieval};
 use crate::config::retrieval::{self as settings, Auth, FieldNames, Service};
 use crate::error::Error;
 use aws_smithy_runtime_api::client::http::SharedHttpConnector;
@@ -189,8 +188,8 @@ fn escaped(index: &str) -> String {
 }
 
 impl Retrieval for OpenSearch {
-    fn search<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Result<Vec<Passage>, Error>> {
-        self.passages(query).boxed()
+    fn search<'a>(&'a self, query: &'a Query, limit: Duration) -> BoxFuture<'a, Result<Found, Error>> {
+        self.find(query, limit).boxed()
     }
 
     fn snapshot(&self) -> BoxFuture<'_, Option<String>> {
