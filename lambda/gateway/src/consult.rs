@@ -3,6 +3,7 @@
 
 use crate::cache_key::{self, Asked};
 use crate::chat::{CacheOutcome, Request};
+use crate::error::{Error, Kind};
 use crate::gateway::Gateway;
 use crate::plan::Plan;
 use crate::reply::Reply;
@@ -122,8 +123,11 @@ impl Gateway {
         let query = self.query(request);
         match timeout(left, retrieval.search(&query, left)).await {
             Ok(Ok(found)) => return Some(found),
-            Ok(Err(error)) => reply.lacks.retrieval(error.to_string()),
-            Err(_) => reply.lacks.retrieval("it took too long".to_owned()),
+            Ok(Err(error)) => reply.lacks.retrieval(&error),
+            Err(_) => {
+                let late = Error::new(Kind::DeadlineExceeded, "").because("it took too long");
+                reply.lacks.retrieval(&late);
+            }
         }
         None
     }
