@@ -189,7 +189,10 @@ impl Retrieval for LocalIndex {
     }
 
     fn snapshot(&self) -> BoxFuture<'_, Option<String>> {
-        let snapshot = self.state().collection.snapshot.clone();
+        let state = self.state();
+        let (mode, least) = (self.rules.mode, self.rules.min_score);
+        let found_by = (mode, least, (mode != Mode::Text).then_some(&state.meaning.model));
+        let snapshot = format!("{} {found_by:?}", state.collection.snapshot);
         std::future::ready(Some(snapshot)).boxed()
     }
 }

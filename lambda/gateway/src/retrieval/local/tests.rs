@@ -185,6 +185,26 @@ async fn a_changed_file_is_found_after_a_refresh_and_renames_the_snapshot() {
 }
 
 #[tokio::test]
+async fn what_finds_other_passages_has_another_snapshot() {
+    let named = async |text, rules, model: &str| {
+        let meaning = Meaning { model: model.into(), ..meaning() };
+        LocalIndex::from_embedded(&[("a.md", text)], rules, meaning).snapshot().await.unwrap()
+    };
+    let least = Rules { min_score: Some(0.5), ..HYBRID };
+    let mut names = vec![named("a zebra", HYBRID, "other.embed").await];
+    for rules in [TEXT, VECTOR, HYBRID, least] {
+        names.push(named("a zebra", rules, "test.embed").await);
+    }
+    // The same words, cut into other passages.
+    names.push(named("# a\nzebra", HYBRID, "test.embed").await);
+    names.push(named("# a\n\nzebra", HYBRID, "test.embed").await);
+    for (at, name) in names.iter().enumerate() {
+        assert!(!names[at + 1..].contains(name), "{at} {name}");
+    }
+    assert_eq!(named("a zebra", TEXT, "test.embed").await, named("a zebra", TEXT, "other.embed").await);
+}
+
+#[tokio::test]
 async fn a_directory_that_vanishes_keeps_the_last_index() {
     let directory = TempDirectory::new();
     directory.write("a.md", "about zebras");
