@@ -106,7 +106,7 @@ impl Gateway {
     pub(crate) async fn snapshot(&self) -> (Option<String>, Duration) {
         let limit = self.settings.retrieval.timeout;
         let Some(retrieval) = &self.rooms.retrieval else { return (Some(String::new()), limit) };
-        if !self.settings.answer_cache || self.rooms.store.is_none() {
+        if !self.settings.answer_cache {
             return (None, limit);
         }
         let begun = Instant::now();

@@ -136,6 +136,18 @@ async fn without_a_state_nothing_is_learned_and_curated_answers_are_served_all_t
 }
 
 #[tokio::test]
+async fn without_a_store_the_same_question_at_once_is_one_model_call_all_the_same() {
+    let server = Server::new(index("a", 1, 8)).await;
+    let script = r#"[{"after_ms":2000,"deltas":[{"text":"An answer."}]}]"#;
+    let model = Arc::new(Scripted::parse(script).unwrap());
+    let retrieval: Arc<dyn Retrieval> = Arc::new(open(&server, &[]));
+    let doors = searching(None, model, settings(&server.url, &[]), Some(retrieval));
+    let (one, other) = tokio::join!(cached(&doors, question()), cached(&doors, question()));
+    // There is nothing that it could have been learned in: one of them was shared.
+    assert!([&one, &other].contains(&&"hit".to_owned()), "{one} {other}");
+}
+
+#[tokio::test]
 async fn a_search_with_another_filter_is_another_question() {
     let mapping = json!({ "docs": { "mappings": { "properties": { "metadata": { "properties": {
         "lang": { "type": "keyword" }, "team": { "type": "keyword" },
