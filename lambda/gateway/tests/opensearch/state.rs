@@ -1,13 +1,15 @@
 //! The state of an index as it is asked for.
 
-use crate::scene::{embed, found, open, query, with};
+use crate::scene::{FOREVER, embed, filtered, found, open, query, with};
 use crate::search::{Asked, Said, Server, hits};
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use futures_util::future::{FutureExt, join_all};
 use gateway::retrieval::Retrieval;
-use serde_json::json;
+use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
 
 /// An index of so many shards with this id and these numbers in its shards.
 pub fn index(id: &str, shards: usize, sum: u64) -> impl FnMut(&Asked) -> Said + Send + 'static {
@@ -51,6 +53,29 @@ async fn many_questions_at_once_read_the_state_once() {
     let states = join_all((0..20).map(|_| index.snapshot())).await;
     assert!(states.iter().all(|state| *state == states[0] && state.is_some()));
     assert_eq!(server.take().len(), 2, "the settings and one shard");
+}
+
+#[tokio::test]
+async fn a_filter_on_a_field_that_came_with_a_change_finds_what_the_new_state_has() {
+    let mapping = |fields: Value| json!({ "docs": { "mappings": { "properties": { "metadata": { "properties": fields } } } } });
+    let plan = |mut rest: Box<dyn FnMut(&Asked) -> Said + Send>, mapping: Value| {
+        move |asked: &Asked| match asked.line.as_str() {
+            "GET /docs/_mapping" => Said::ok(&mapping),
+            _ => rest(asked),
+        }
+    };
+    let server = Server::new(plan(Box::new(index("a", 1, 8)), mapping(json!({})))).await;
+    let searched = open(&server, &[]);
+    let before = searched.snapshot().await;
+    assert!(found(&searched, &filtered(&[("lang", "en")])).await.unwrap().is_empty());
+    server.plan(plan(Box::new(index("a", 1, 9)), mapping(json!({ "lang": { "type": "keyword" } }))));
+    let changed = async {
+        while searched.snapshot().await == before {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(FOREVER, changed).await.unwrap();
+    assert_eq!(found(&searched, &filtered(&[("lang", "en")])).await.unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -31,7 +31,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value};
 use snapshot::{Indexes, MOST_SHARDS, State};
 use std::sync::Once;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -62,6 +62,16 @@ pub struct Embedding {
     pub embed: Embed,
 }
 
+/// The mappings as they were read last.
+struct Known {
+    at: Instant,
+    /// After so many changes of the index: an answer is learned under a state, and what it was found by
+    /// must not be older.
+    changes: u64,
+    /// None where they are not shown.
+    mappings: Option<Mappings>,
+}
+
 /// An index to search.
 pub struct OpenSearch {
     client: Client,
@@ -82,7 +92,9 @@ pub struct OpenSearch {
     preference: String,
     primaries: AtomicBool,
     state: Mutex<Option<(Instant, Option<String>)>>,
-    mappings: Mutex<Option<(Instant, Option<Mappings>)>>,
+    /// How often the state was seen to be another one.
+    changes: AtomicU64,
+    mappings: Mutex<Option<Known>>,
     said: Once,
 }
 
@@ -112,6 +124,7 @@ impl OpenSearch {
             preference: uuid::Uuid::new_v4().simple().to_string(),
             primaries: AtomicBool::default(),
             state: Mutex::default(),
+            changes: AtomicU64::default(),
             mappings: Mutex::default(),
             said: Once::new(),
         }))
@@ -127,10 +140,11 @@ impl OpenSearch {
             return Ok(Clauses::All(Vec::new()));
         }
         let mut known = self.mappings.lock().await;
-        let begun = Instant::now();
-        let usable = known.as_ref().is_some_and(|(at, mappings)| {
-            let lacking = mappings.as_ref().is_some_and(|mappings| mappings.lack(filter, &self.fields));
-            at.elapsed() < if lacking { LACKING_FRESH } else { MAPPING_FRESH }
+        let (begun, changes) = (Instant::now(), self.changes.load(Ordering::Acquire));
+        let usable = known.as_ref().is_some_and(|known| {
+            let lacking = known.mappings.as_ref().is_some_and(|mappings| mappings.lack(filter, &self.fields));
+            let fresh = if lacking { LACKING_FRESH } else { MAPPING_FRESH };
+            known.changes == changes && known.at.elapsed() < fresh
         });
         if !usable {
             let reply = self.client.send(&Call::get(format!("/{}/_mapping", self.index), self.limit)).await?;
@@ -140,9 +154,9 @@ impl OpenSearch {
                 401 | 403 => None,
                 _ => return Err(reply.refusal()),
             };
-            *known = Some((begun, mappings));
+            *known = Some(Known { at: begun, changes, mappings });
         }
-        Ok(match known.as_ref().and_then(|(_, mappings)| mappings.as_ref()) {
+        Ok(match known.as_ref().and_then(|known| known.mappings.as_ref()) {
             Some(mappings) => mappings.clauses(filter, &self.fields),
             None => fields::guessed(filter, &self.fields),
         })
@@ -209,6 +223,9 @@ impl Retrieval for OpenSearch {
                 self.say(error.detail.as_deref().unwrap_or_default());
                 None
             });
+            if known.as_ref().is_some_and(|(_, before)| *before != state) {
+                self.changes.fetch_add(1, Ordering::Release);
+            }
             *known = Some((begun, state.clone()));
             state
         }
