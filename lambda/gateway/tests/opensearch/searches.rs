@@ -112,7 +112,7 @@ async fn without_server_merging_too_words_alone_are_the_whole_of_the_words() {
     assert!(found.degraded && found.passages[0].text == "words");
     let last = server.take().pop().unwrap().json();
     assert_eq!(last.pointer("/query/multi_match/minimum_should_match"), Some(&json!("0%")));
-    assert_eq!(last.pointer("/size"), Some(&json!(3)));
+    assert_eq!(last.pointer("/size"), Some(&json!(6)));
 }
 
 #[tokio::test]
@@ -162,6 +162,15 @@ async fn passages_below_the_least_score_and_beyond_k_are_left_out() {
     let index = open(&server, &[("RETRIEVAL_MIN_SCORE", "0.75")]);
     assert_eq!(texts(&index).await, ["a", "b"]);
     assert_eq!(texts(&open(&server, &[])).await, ["a", "b", "c"]);
+}
+
+#[tokio::test]
+async fn a_text_that_was_loaded_twice_takes_one_place() {
+    let server = Server::new(|_| Said::ok(&hits(&[("a", 0.9), ("a", 0.9), ("b", 0.8), ("c", 0.7)]))).await;
+    for mode in ["text", "vector", "hybrid"] {
+        assert_eq!(texts(&open(&server, &[("RETRIEVAL_MODE", mode)])).await, ["a", "b", "c"]);
+        assert_eq!(server.take()[0].json()["size"], 6, "more than the three that are wanted");
+    }
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use super::fields::Clauses;
 use super::hits::{self, Hit};
 use super::reply::Reply;
 use crate::error::Error;
-use crate::retrieval::fusion::{Half, fuse, weights};
+use crate::retrieval::fusion::{Half, distinct, fuse, weights};
 use crate::retrieval::{Found, Mode, Purpose, Query, in_time};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -44,7 +44,7 @@ impl OpenSearch {
         };
         let good = found.into_iter().filter(|(_, score)| self.min_score.is_none_or(|least| *score >= least));
         let passages = good.filter_map(|(hit, score)| hit.passage(&self.fields, score));
-        Ok(Found { passages: passages.take(query.k).collect(), degraded })
+        Ok(Found { passages: distinct(passages, query.k), degraded })
     }
 
     /// By words and meaning, and whether it had to do without the meaning.
