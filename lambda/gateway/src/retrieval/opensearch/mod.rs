@@ -196,8 +196,8 @@ impl OpenSearch {
     }
 }
 
-/// An index's name in an address.
-fn escaped(index: &str) -> String {
+/// An index's name in an address, as it is signed.
+pub fn escaped(index: &str) -> String {
     utf8_percent_encode(index, ESCAPED).to_string()
 }
 
@@ -230,5 +230,16 @@ impl Retrieval for OpenSearch {
             state
         }
         .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_an_indexs_name_only_what_must_be_escaped_is() {
+        assert_eq!(escaped("llm-gateway_v1.2~a"), "llm-gateway_v1.2~a");
+        assert_eq!(escaped("a,b/c %"), "a%2Cb%2Fc%20%25");
     }
 }
