@@ -101,6 +101,30 @@ async fn a_state_and_the_searches_after_it_are_of_the_same_copies() {
 }
 
 #[tokio::test]
+async fn a_later_look_asks_for_settings_and_shards_side_by_side_and_again_for_those_of_another_index() {
+    let server = Server::new(index("a", 1, 8)).await;
+    let searched = open(&server, &[]);
+    let looks = async |plan| {
+        server.plan(plan);
+        server.take();
+        sleep(Duration::from_millis(1_001)).await;
+        let state = searched.snapshot().await.unwrap();
+        (state, server.take())
+    };
+    let (first, asked) = looks(index("a", 1, 8)).await;
+    assert_eq!(asked.iter().map(|one| one.connection).collect::<Vec<_>>(), [0, 0], "one after the other");
+    let (second, asked) = looks(index("a", 1, 8)).await;
+    let mut connections: Vec<usize> = asked.iter().map(|one| one.connection).collect();
+    connections.sort_unstable();
+    assert_eq!((second == first, connections), (true, vec![0, 1]), "at once");
+    let (third, asked) = looks(index("b", 2, 8)).await;
+    let (settings, shards) = asked.iter().partition::<Vec<_>, _>(|one| one.line.contains("/_settings"));
+    assert_eq!((third == first, settings.len(), shards.len()), (false, 1, 3));
+    let last = asked.iter().skip(2).all(|one| one.line.contains("_shards:"));
+    assert!(last, "the shards of the new index are asked after its id");
+}
+
+#[tokio::test]
 async fn a_state_that_is_not_told_is_none() {
     let server = Server::new(|_| Said::refusal(403, "security_exception", "no permissions")).await;
     let refused = open(&server, &[]);

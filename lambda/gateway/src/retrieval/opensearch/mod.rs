@@ -92,6 +92,8 @@ pub struct OpenSearch {
     preference: String,
     primaries: AtomicBool,
     state: Mutex<Option<(Instant, Option<String>)>>,
+    /// The indexes behind the name at the last look.
+    indexes: Mutex<Option<Indexes>>,
     /// How often the state was seen to be another one.
     changes: AtomicU64,
     mappings: Mutex<Option<Known>>,
@@ -124,6 +126,7 @@ impl OpenSearch {
             preference: uuid::Uuid::new_v4().simple().to_string(),
             primaries: AtomicBool::default(),
             state: Mutex::default(),
+            indexes: Mutex::default(),
             changes: AtomicU64::default(),
             mappings: Mutex::default(),
             said: Once::new(),
@@ -162,22 +165,45 @@ impl OpenSearch {
         })
     }
 
-    /// The state of the index, read now.
+    /// The state of the index, read now. The shards of the indexes that were there at the last look are asked
+    /// while the settings are.
     async fn read_state(&self) -> Result<Option<String>, Error> {
-        let path = format!("/{}/_settings?flat_settings=true", self.index);
-        // Before the state: of an index that is made anew in between, the name is one that no state has.
-        let settings: Map<String, Value> = self.client.ask(&Call::get(path, self.limit)).await?.json()?;
-        let Some(indexes) = Indexes::read(&settings).filter(|indexes| indexes.shards <= MOST_SHARDS) else {
+        let expected = self.indexes.lock().await.clone();
+        let (indexes, early) = match expected {
+            Some(expected) => {
+                let (indexes, early) = tokio::join!(self.read_indexes(), self.read_shards(expected.shards));
+                let indexes = indexes?;
+                let as_expected = indexes.as_ref() == Some(&expected);
+                (indexes, as_expected.then_some(early))
+            }
+            None => (self.read_indexes().await?, None),
+        };
+        self.indexes.lock().await.clone_from(&indexes);
+        let Some(indexes) = indexes else {
             self.say("its settings do not name it, or it has too many shards");
             return Ok(None);
         };
         self.primaries.store(indexes.shards > 1, Ordering::Relaxed);
-        let shards = try_join_all((0..indexes.shards).map(|shard| self.shard(shard, indexes.shards))).await?;
+        let shards = match early {
+            Some(early) => early?,
+            // After the settings: of an index that is made anew in between, the id is one that no state has.
+            None => self.read_shards(indexes.shards).await?,
+        };
         let states: Option<Vec<String>> = shards.iter().map(State::name).collect();
         Ok(states.map(|states| {
             let settings = (&self.fields, self.mode, self.min_score, &self.embedding.model);
             format!("{:?} {states:?} {settings:?}", indexes.ids)
         }))
+    }
+
+    async fn read_indexes(&self) -> Result<Option<Indexes>, Error> {
+        let path = format!("/{}/_settings?flat_settings=true", self.index);
+        let settings: Map<String, Value> = self.client.ask(&Call::get(path, self.limit)).await?.json()?;
+        Ok(Indexes::read(&settings).filter(|indexes| indexes.shards <= MOST_SHARDS))
+    }
+
+    async fn read_shards(&self, shards: usize) -> Result<Vec<State>, Error> {
+        try_join_all((0..shards).map(|shard| self.shard(shard, shards))).await
     }
 
     async fn shard(&self, shard: usize, of: usize) -> Result<State, Error> {
