@@ -22,9 +22,12 @@ pub enum Clauses {
 #[derive(Clone, Copy, PartialEq)]
 enum Form {
     Any,
-    Whole,
-    Decimal,
+    /// A whole number from here to there: one outside is an error to the server.
+    Whole(i128, i128),
+    /// A number of at most this size.
+    Decimal(f64),
     Boolean,
+    /// In the formats that the mapping names, of which the server knows more than we.
     Date,
 }
 
@@ -93,13 +96,18 @@ pub fn guessed(filter: &Filter, fields: &FieldNames) -> Clauses {
 fn all(filter: &Filter, ways: impl Fn(&Condition) -> Vec<Value>) -> Clauses {
     let mut clauses = Vec::new();
     for condition in &filter.0 {
-        match ways(condition).as_slice() {
-            [] => return Clauses::Nothing,
-            [one] => clauses.push(one.clone()),
-            several => clauses.push(json!({ "bool": { "should": several, "minimum_should_match": 1 } })),
-        }
+        let Some(clause) = one_of(ways(condition)) else { return Clauses::Nothing };
+        clauses.push(clause);
     }
     Clauses::All(clauses)
+}
+
+/// One of these must hold; `None` where there are none.
+fn one_of(mut clauses: Vec<Value>) -> Option<Value> {
+    match clauses.len() {
+        0 | 1 => clauses.pop(),
+        _ => Some(json!({ "bool": { "should": clauses, "minimum_should_match": 1 } })),
+    }
 }
 
 fn path(fields: &FieldNames, condition: &Condition) -> String {
@@ -108,6 +116,11 @@ fn path(fields: &FieldNames, condition: &Condition) -> String {
 
 fn clause(path: &str, form: Form, condition: &Condition) -> Option<Value> {
     let values: Vec<&String> = condition.any_of.iter().filter(|value| form.fits(value)).collect();
+    if form == Form::Date {
+        // The one way to ask in which what is no date finds nothing instead of failing the search.
+        let dates = values.iter().map(|day| json!({ "match": { path: { "query": day, "lenient": true } } }));
+        return one_of(dates.collect());
+    }
     (!values.is_empty()).then(|| json!({ "terms": { path: values } }))
 }
 
@@ -115,8 +128,10 @@ impl Form {
     fn fits(self, value: &str) -> bool {
         match self {
             Form::Any => true,
-            Form::Whole => value.parse::<i64>().is_ok(),
-            Form::Decimal => value.parse::<f64>().is_ok_and(f64::is_finite),
+            Form::Whole(least, most) => {
+                value.parse::<i128>().is_ok_and(|number| (least..=most).contains(&number))
+            }
+            Form::Decimal(most) => value.parse::<f64>().is_ok_and(|number| number.abs() <= most),
             Form::Boolean => matches!(value, "true" | "false"),
             Form::Date => value.starts_with(|c: char| c.is_ascii_digit()),
         }
@@ -134,8 +149,14 @@ fn way(mapping: &Value, path: &str) -> Option<(String, Form)> {
     }
     let form = match field["type"].as_str()? {
         "keyword" | "constant_keyword" | "wildcard" | "version" => Form::Any,
-        "long" | "integer" | "short" | "byte" | "unsigned_long" => Form::Whole,
-        "double" | "float" | "half_float" | "scaled_float" => Form::Decimal,
+        "long" => Form::Whole(i64::MIN.into(), i64::MAX.into()),
+        "integer" => Form::Whole(i32::MIN.into(), i32::MAX.into()),
+        "short" => Form::Whole(i16::MIN.into(), i16::MAX.into()),
+        "byte" => Form::Whole(i8::MIN.into(), i8::MAX.into()),
+        "unsigned_long" => Form::Whole(0, u64::MAX.into()),
+        "double" | "scaled_float" => Form::Decimal(f64::MAX),
+        "float" => Form::Decimal(f32::MAX.into()),
+        "half_float" => Form::Decimal(65_504.0),
         "boolean" => Form::Boolean,
         "date" | "date_nanos" => Form::Date,
         // A text's exact form, where it has one.
@@ -190,7 +211,12 @@ mod tests {
         check(&[("page", &["3", "x"])], json!({"terms": {"metadata.page": ["3"]}}));
         check(&[("weight", &["0.5"])], json!({"terms": {"metadata.weight": ["0.5"]}}));
         check(&[("ok", &["true", "yes"])], json!({"terms": {"metadata.ok": ["true"]}}));
-        check(&[("day", &["2024-01-01", "soon"])], json!({"terms": {"metadata.day": ["2024-01-01"]}}));
+        let day = |day: &str| json!({"match": {"metadata.day": {"query": day, "lenient": true}}});
+        check(&[("day", &["2024-01-01", "soon"])], day("2024-01-01"));
+        check(
+            &[("day", &["2024-01-01", "3 May"])],
+            json!({"bool": {"should": [day("2024-01-01"), day("3 May")], "minimum_should_match": 1}}),
+        );
     }
 
     #[test]
@@ -202,6 +228,24 @@ mod tests {
         }
         assert!(dynamic().lack(&filter(&[("unknown", &["x"])]), &fields()));
         assert!(!dynamic().lack(&filter(&[("lang", &["x"])]), &fields()));
+    }
+
+    #[test]
+    fn a_number_that_its_field_cannot_hold_is_not_asked_for() {
+        for (kind, held, not) in [
+            ("byte", "-128", "128"),
+            ("short", "32767", "32768"),
+            ("integer", "2147483647", "99999999999"),
+            ("long", "-9223372036854775808", "9223372036854775808"),
+            ("unsigned_long", "18446744073709551615", "-1"),
+            ("half_float", "65504", "65536"),
+            ("float", "3e38", "1e39"),
+            ("double", "1e308", "1e309"),
+        ] {
+            let field = mappings(&json!({ "properties": { "n": { "type": kind } } }));
+            let clauses = field.clauses(&filter(&[("n", &[held, not, "NaN"])]), &fields());
+            assert_eq!(clauses, Clauses::All(vec![json!({"terms": {"metadata.n": [held]}})]), "{kind}");
+        }
     }
 
     #[test]
