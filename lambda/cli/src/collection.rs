@@ -7,11 +7,11 @@ use gateway::config::retrieval::Auth;
 use gateway::model::Embedder;
 use gateway::model::catalog::Api;
 use gateway::model::embedding::HashedEmbedding;
-use gateway::retrieval::Retrieval;
 use gateway::retrieval::collection::{Meaning, Rules};
 use gateway::retrieval::local::LocalIndex;
 use gateway::retrieval::opensearch::OpenSearch;
 use gateway::retrieval::passages;
+use gateway::retrieval::{Mode, Retrieval};
 use gateway::search_model::SearchModel;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +39,10 @@ pub async fn open(
     let Some(there) = &settings.retrieval.opensearch else {
         return Ok(local(options, settings, model)?);
     };
+    if let Some(folder) = &options.documents {
+        let folder = folder.display().to_string();
+        tracing::warn!(folder, "--documents is not searched: OPENSEARCH_DOMAIN_ENDPOINT is set");
+    }
     let connector = aws::connector(settings.ca_bundle.as_deref())?;
     let config = match there.auth {
         Auth::Iam(_) => aws::found(aws::client_over(connector.clone()), settings.region.as_deref()).await,
@@ -76,11 +80,22 @@ fn local(
     Ok(index)
 }
 
-/// What embeds for searches: `bedrock` for its models, where they can be reached.
+/// What embeds for searches: `bedrock` for its models, where they can be reached. Where nothing is embedded, or
+/// only what is read here, `EMBEDDINGS_MODEL` has no say and stops nothing.
 ///
 /// # Errors
 /// A sentence that names `EMBEDDINGS_MODEL`.
-pub fn search_model(settings: &Settings, bedrock: Option<&Arc<dyn Embedder>>) -> Result<SearchModel, String> {
+pub fn search_model(
+    options: &ServeOptions,
+    settings: &Settings,
+    bedrock: Option<&Arc<dyn Embedder>>,
+) -> Result<SearchModel, String> {
+    let retrieval = &settings.retrieval;
+    let read_here = retrieval.opensearch.is_none() && options.documents.is_some();
+    if retrieval.mode == Mode::Text || read_here { here(settings) } else { model(settings, bedrock) }
+}
+
+fn model(settings: &Settings, bedrock: Option<&Arc<dyn Embedder>>) -> Result<SearchModel, String> {
     SearchModel::open(settings, bedrock.is_none(), |api| match api {
         Api::LocalEmbedding => Some(Arc::new(HashedEmbedding)),
         _ => bedrock.cloned(),
@@ -91,9 +106,33 @@ pub fn search_model(settings: &Settings, bedrock: Option<&Arc<dyn Embedder>>) ->
 fn here(settings: &Settings) -> Result<SearchModel, String> {
     let mut settings = settings.clone();
     settings.retrieval.embeddings_model = None;
-    search_model(&settings, None)
+    model(&settings, None)
 }
 
 fn meaning(model: &SearchModel) -> Meaning {
     Meaning { embed: model.embed.clone(), model: model.choice.entry.id.clone(), spelling: model.is_local() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Serve {
+        #[command(flatten)]
+        options: ServeOptions,
+    }
+
+    #[test]
+    fn a_model_that_cannot_be_reached_stops_only_what_embeds_with_it() {
+        let opens = |mode: &str, more: &[&str]| {
+            let vars = [("EMBEDDINGS_MODEL", "amazon.titan-embed-text-v2:0"), ("RETRIEVAL_MODE", mode)];
+            let vars = vars.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            let serve = Serve::try_parse_from([&["serve"], more].concat()).unwrap();
+            search_model(&serve.options, &Settings::from_vars(vars).unwrap(), None).is_ok()
+        };
+        assert!(opens("text", &[]) && opens("hybrid", &["--documents", "."]));
+        assert!(!opens("hybrid", &[]) && !opens("vector", &[]));
+    }
 }

@@ -88,7 +88,8 @@ pub async fn serve(options: Box<ServeOptions>) -> Result<(), String> {
 /// The rooms as the options say, and the doors over them.
 async fn open(options: &ServeOptions, settings: Settings) -> Result<Doors, String> {
     let (model, embedder, stands_in) = models(options, &settings).await?;
-    let search_model = collection::search_model(&settings, stands_in.is_none().then_some(&embedder))?;
+    let search_model =
+        collection::search_model(options, &settings, stands_in.is_none().then_some(&embedder))?;
     let retrieval = collection::open(options, &settings, &search_model).await?;
     let kept = Kept::open(options, &settings).await?;
     if let (Some(store), Some(file)) = (&kept.store, &options.answers) {

@@ -2,11 +2,12 @@
 //! is down is a gap in the answer, never an error.
 
 use crate::cache_key::{self, Asked};
-use crate::chat::{CacheOutcome, Passage, Request};
+use crate::chat::{CacheOutcome, Request};
+use crate::error::{Error, Kind};
 use crate::gateway::Gateway;
 use crate::plan::Plan;
 use crate::reply::Reply;
-use crate::retrieval::Query;
+use crate::retrieval::{Found, Query};
 use crate::shared_flight::Share;
 use crate::store::{AnswerKeys, StoredAnswer, Turn};
 use std::sync::Arc;
@@ -105,7 +106,7 @@ impl Gateway {
     pub(crate) async fn snapshot(&self) -> (Option<String>, Duration) {
         let limit = self.settings.retrieval.timeout;
         let Some(retrieval) = &self.rooms.retrieval else { return (Some(String::new()), limit) };
-        if !self.settings.answer_cache || self.rooms.store.is_none() {
+        if !self.settings.answer_cache {
             return (None, limit);
         }
         let begun = Instant::now();
@@ -114,21 +115,19 @@ impl Gateway {
         (snapshot, limit.saturating_sub(begun.elapsed()))
     }
 
-    /// The passages for a question; `None` where search is down or slow.
-    pub(crate) async fn search(
-        &self,
-        request: &Request,
-        left: Duration,
-        reply: &Reply,
-    ) -> Option<Vec<Passage>> {
+    /// What search found for a question; `None` where it is down or slow.
+    pub(crate) async fn search(&self, request: &Request, left: Duration, reply: &Reply) -> Option<Found> {
         let Some(retrieval) = &self.rooms.retrieval else {
-            return Some(Vec::new());
+            return Some(Found::default());
         };
         let query = self.query(request);
-        match timeout(left, retrieval.search(&query)).await {
-            Ok(Ok(passages)) => return Some(passages),
-            Ok(Err(error)) => reply.lacks.retrieval(error.to_string()),
-            Err(_) => reply.lacks.retrieval("it took too long".to_owned()),
+        match timeout(left, retrieval.search(&query, left)).await {
+            Ok(Ok(found)) => return Some(found),
+            Ok(Err(error)) => reply.lacks.retrieval(&error),
+            Err(_) => {
+                let late = Error::new(Kind::DeadlineExceeded, "").because("it took too long");
+                reply.lacks.retrieval(&late);
+            }
         }
         None
     }

@@ -133,6 +133,14 @@ impl Error {
         self
     }
 
+    /// The log's form where the message may quote what was asked: code and detail alone.
+    pub fn quiet(&self) -> String {
+        match &self.detail {
+            Some(detail) => format!("{} ({detail})", self.kind.code()),
+            None => self.kind.code().to_owned(),
+        }
+    }
+
     /// The same error with the wait that the throttling side asked for.
     pub fn after(mut self, wait: Option<Duration>) -> Error {
         self.retry_after = wait;

@@ -24,9 +24,10 @@ impl Lacks {
         gaps.store_error.get_or_insert_with(|| error.to_string());
     }
 
-    /// Search gave no passages, and the reply goes on without them.
-    pub fn retrieval(&self, why: String) {
-        lock(&self.0).retrieval_error = Some(why);
+    /// Search gave no passages, and the reply goes on without them. What a model refuses it may quote, so
+    /// its sentence is not kept.
+    pub fn retrieval(&self, error: &Error) {
+        lock(&self.0).retrieval_error = Some(error.quiet());
     }
 
     /// How often the store failed, and how it did first.
@@ -38,5 +39,21 @@ impl Lacks {
     /// Why there were no passages.
     pub fn retrieval_error(&self) -> Option<String> {
         lock(&self.0).retrieval_error.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind;
+
+    #[test]
+    fn why_a_search_failed_is_told_without_a_sentence_that_may_quote_the_question() {
+        let lacks = Lacks::default();
+        let refused = Error::new(Kind::InvalidRequest, "Bedrock refused the request: 'my secret' is wrong");
+        lacks.retrieval(&refused.clone().because("ValidationException"));
+        assert_eq!(lacks.retrieval_error().as_deref(), Some("invalid_request (ValidationException)"));
+        lacks.retrieval(&refused);
+        assert_eq!(lacks.retrieval_error().as_deref(), Some("invalid_request"));
     }
 }

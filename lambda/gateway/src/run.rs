@@ -155,12 +155,13 @@ impl Run {
             return Ready { started, log, seat: None, learn: None, seen: (newest, 0) };
         }
 
-        let passages = gateway.search(request, left, &self.reply).await;
+        let found = gateway.search(request, left, &self.reply).await;
         stages.mark("retrieval");
-        started.retrieval_unavailable = passages.is_none();
-        // An answer that had to do without passages is neither shared nor learned.
-        let key = key.filter(|_| passages.is_some());
-        let asking = self.plan.ask(request, &history.unwrap_or_default(), passages.unwrap_or_default());
+        started.retrieval_unavailable = found.is_none();
+        // An answer that had to do without passages, or with worse ones, is neither shared nor learned.
+        let key = key.filter(|_| found.as_ref().is_some_and(|found| !found.degraded));
+        let passages = found.unwrap_or_default().passages;
+        let asking = self.plan.ask(request, &history.unwrap_or_default(), passages);
         started.sources = asking.sources;
 
         // Who wants a fresh answer does not take the one that is being given.

@@ -22,7 +22,7 @@ use gateway::chat::Passage;
 use gateway::retrieval::collection::Rules;
 use gateway::retrieval::{Filter, Mode, Query, Retrieval};
 use serde_json::{Value, json};
-use sides::Side;
+use sides::{LIMIT, Side};
 use std::sync::Arc;
 
 pub(crate) const TEXT: Rules = Rules { mode: Mode::Text, min_score: None };
@@ -42,7 +42,9 @@ pub(crate) struct World {
 impl World {
     /// The passages for a query, best first.
     pub(crate) async fn find(&self, query: &Query) -> Vec<Passage> {
-        self.search.search(query).await.unwrap()
+        let found = self.search.search(query, LIMIT).await.unwrap();
+        assert!(!found.degraded);
+        found.passages
     }
 
     /// Where the passages for these words come from.

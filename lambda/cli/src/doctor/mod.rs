@@ -156,7 +156,7 @@ fn usable(account: &Account) -> Option<&SdkConfig> {
 /// The embeddings model, as `serve` chooses it. It is asked for nothing here, whoever stands for it.
 fn search_model(options: &ServeOptions, settings: &Settings) -> Result<SearchModel, String> {
     let unasked: Arc<dyn Embedder> = Arc::new(HashedEmbedding);
-    collection::search_model(settings, (options.model == ModelOption::Bedrock).then_some(&unasked))
+    collection::search_model(options, settings, (options.model == ModelOption::Bedrock).then_some(&unasked))
 }
 
 /// What a part of the report finds, or that it took too long.

@@ -6,13 +6,12 @@ use aws_types::SdkConfig;
 use gateway::aws;
 use gateway::config::Settings;
 use gateway::config::retrieval::{Auth, OpenSearch as There, Service};
-use gateway::retrieval::opensearch::OpenSearch;
 use gateway::retrieval::opensearch::client::{Call, Client};
 use gateway::retrieval::opensearch::mapping::{self, Vectors as Wanted};
 use gateway::retrieval::opensearch::reply::Reply;
+use gateway::retrieval::opensearch::{OpenSearch, escaped};
 use gateway::retrieval::{Embed, Mode, Query, Retrieval, Vectors};
 use gateway::search_model::SearchModel;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -121,7 +120,7 @@ async fn index(
 ) -> Result<Finding, Finding> {
     let (what, name) = ("index", &there.index);
     let wrong = |sentence: String| Finding::wrong(what, sentence);
-    let path = utf8_percent_encode(name, NON_ALPHANUMERIC).to_string();
+    let path = escaped(name);
     let seen = client.send(&Call::get(format!("/{path}/_mapping"), LIMIT)).await;
     let seen = seen.map_err(|error| wrong(format!("{name}: {}", error.detail.unwrap_or_default())))?;
     if matches!(seen.status, 401 | 403 | 429 | 500..) {
@@ -152,7 +151,7 @@ async fn index(
 async fn tried(search: &OpenSearch, settings: &Settings) -> Finding {
     let query = Query { text: "documents".to_owned(), k: settings.retrieval.k, ..Query::default() };
     let begun = Instant::now();
-    let found = search.search(&query).await;
+    let found = search.search(&query, LIMIT).await;
     let took = begun.elapsed().as_millis();
     let mode = match settings.retrieval.mode {
         Mode::Text => "by words",

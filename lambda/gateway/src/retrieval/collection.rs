@@ -57,7 +57,7 @@ pub struct Document {
     pub name: String,
     /// The passages, in the document's order.
     pub passages: Vec<Stored>,
-    /// Another one for any other contents.
+    /// Another one for any other passages.
     pub digest: [u8; 32],
     /// One for each passage.
     pub vectors: OnceLock<Nearest>,
@@ -67,12 +67,8 @@ impl Document {
     /// A document by its name and text. A name without a known ending is read as Markdown.
     pub fn new(name: &str, text: &str) -> Document {
         let format = Format::of(name).unwrap_or(Format::Markdown);
-        Document {
-            name: name.to_owned(),
-            passages: split(name, text, format).into_iter().map(Stored::from).collect(),
-            digest: Sha256::digest(text.as_bytes()).into(),
-            vectors: OnceLock::new(),
-        }
+        let passages: Vec<Stored> = split(name, text, format).into_iter().map(Stored::from).collect();
+        Document { name: name.to_owned(), digest: digest(&passages), passages, vectors: OnceLock::new() }
     }
 }
 
@@ -242,6 +238,17 @@ async fn vectors(document: &Document, embed: &Embed) -> Result<Nearest, Error> {
         }
     }
     Ok(nearest.unwrap_or_default())
+}
+
+/// Of the passages and not of the text, so that another way to split it is told apart too.
+fn digest(passages: &[Stored]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for Stored { text, metadata } in passages {
+        let line = json!([text, metadata]).to_string();
+        hash.update((line.len() as u64).to_be_bytes());
+        hash.update(line);
+    }
+    hash.finalize().into()
 }
 
 fn snapshot(documents: &[Arc<Document>]) -> String {

@@ -28,7 +28,13 @@ const FOUND: f32 = 0.001;
 /// How many candidates of each half are merged where `k` passages are wanted: a passage that is neither
 /// half's best may be the best of both.
 pub fn candidates(k: usize) -> usize {
-    k.saturating_mul(5).clamp(20, 200).max(k)
+    k.saturating_mul(5).clamp(20, 200).max(spare(k))
+}
+
+/// How many passages are asked for where `k` are wanted: a text that was loaded twice takes one place, and
+/// then another passage has to take the other.
+pub fn spare(k: usize) -> usize {
+    k.saturating_mul(2)
 }
 
 /// One way to search.
@@ -145,7 +151,7 @@ mod tests {
 
     #[test]
     fn enough_candidates_are_merged() {
-        assert_eq!([1, 4, 10, 50, 500].map(candidates), [20, 20, 50, 200, 500]);
+        assert_eq!([1, 4, 10, 50, 500].map(candidates), [20, 20, 50, 200, 1000]);
     }
 
     fn halves() -> impl Strategy<Value = Vec<Half<u8>>> {

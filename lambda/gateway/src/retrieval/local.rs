@@ -1,13 +1,12 @@
 //! The embedded collection: words (BM25) and vectors over the passages of a directory, of the file that
 //! `llm-gateway index` writes, or of documents compiled in.
 //!
-//! Vectors are made in the background after the start, and a search waits for them: a start is not held up,
-//! and the same question finds the same passages from the first one on.
+//! Vectors are made in the background after the start, which is not held up. A search waits for them, in hybrid
+//! mode for half of its time and then goes by words alone.
 
 use super::collection::{Collection, Document, Meaning, Rules};
 use super::origin::{Directory, Origin, PassagesFile};
-use super::{Mode, Purpose, Query, Retrieval};
-use crate::chat::Passage;
+use super::{Found, Mode, Purpose, Query, Retrieval, in_time};
 use crate::error::Error;
 use futures_util::future::{BoxFuture, FutureExt};
 use std::io;
@@ -122,7 +121,7 @@ impl LocalIndex {
         if self.rules.mode != Mode::Text
             && let Err(error) = self.embedded(&self.state()).await
         {
-            tracing::warn!(%error, "the documents could not be embedded yet");
+            tracing::warn!(error = error.quiet(), "the documents could not be embedded yet");
         }
     }
 
@@ -140,26 +139,32 @@ impl LocalIndex {
         state.embedded.get_or_try_init(make).await.map(|_| ())
     }
 
-    async fn find(&self, query: &Query) -> Result<Vec<Passage>, Error> {
+    async fn find(&self, query: &Query, limit: Duration) -> Result<Found, Error> {
         let state = self.state();
         if query.text.trim().is_empty() || state.collection.passages() == 0 {
-            return Ok(Vec::new());
+            return Ok(Found::default());
         }
         let vector = match self.rules.mode {
             Mode::Text => None,
-            Mode::Hybrid | Mode::Vector => {
-                self.embedded(&state).await?;
-                let made = (state.meaning.embed)(vec![query.text.clone()], Purpose::Query).await?;
-                Some(made.vectors.into_iter().next().unwrap_or_default())
-            }
+            Mode::Vector => Some(self.vector(&state, query).await?),
+            Mode::Hybrid => in_time(limit, self.vector(&state, query)).await,
         };
+        let degraded = self.rules.mode == Mode::Hybrid && vector.is_none();
         let (collection, rules, spelling) = (state.collection.clone(), self.rules, state.meaning.spelling);
         if query.text.len() <= INLINE_QUERY && collection.numbers() <= INLINE_NUMBERS {
-            return collection.best(query, vector.as_deref(), spelling, rules);
+            let passages = collection.best(query, vector.as_deref(), spelling, rules)?;
+            return Ok(Found { passages, degraded });
         }
         let query = query.clone();
-        let found = spawn_blocking(move || collection.best(&query, vector.as_deref(), spelling, rules));
-        found.await.map_err(Error::internal)?
+        let best = spawn_blocking(move || collection.best(&query, vector.as_deref(), spelling, rules));
+        Ok(Found { passages: best.await.map_err(Error::internal)??, degraded })
+    }
+
+    /// The query's vector, once there are those of the passages.
+    async fn vector(&self, state: &State, query: &Query) -> Result<Vec<f32>, Error> {
+        self.embedded(state).await?;
+        let made = (state.meaning.embed)(vec![query.text.clone()], Purpose::Query).await?;
+        Ok(made.vectors.into_iter().next().unwrap_or_default())
     }
 
     fn state(&self) -> Arc<State> {
@@ -179,12 +184,15 @@ fn built_in(documents: BuiltIn<'_>) -> Vec<Arc<Document>> {
 }
 
 impl Retrieval for LocalIndex {
-    fn search<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Result<Vec<Passage>, Error>> {
-        self.find(query).boxed()
+    fn search<'a>(&'a self, query: &'a Query, limit: Duration) -> BoxFuture<'a, Result<Found, Error>> {
+        self.find(query, limit).boxed()
     }
 
     fn snapshot(&self) -> BoxFuture<'_, Option<String>> {
-        let snapshot = self.state().collection.snapshot.clone();
+        let state = self.state();
+        let (mode, least) = (self.rules.mode, self.rules.min_score);
+        let found_by = (mode, least, (mode != Mode::Text).then_some(&state.meaning.model));
+        let snapshot = format!("{} {found_by:?}", state.collection.snapshot);
         std::future::ready(Some(snapshot)).boxed()
     }
 }

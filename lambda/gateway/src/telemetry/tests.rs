@@ -172,7 +172,7 @@ fn what_a_reply_went_without_is_counted_in_its_line() {
         begins(reply, CacheOutcome::Off);
         reply.lacks.store(&Error::new(Kind::Unavailable, "away").because("get: first"));
         reply.lacks.store(&Error::new(Kind::Unavailable, "away").because("put: second"));
-        reply.lacks.retrieval("it took too long".into());
+        reply.lacks.retrieval(&Error::internal("it took too long"));
         let log = reply.log().unwrap();
         log.try_failed(Kind::Throttled);
         log.try_failed(Kind::UpstreamError);

@@ -1,10 +1,12 @@
 //! What a caller sees of all that, through door 1 and door 6.
 
 use crate::engine::{http, searching};
-use crate::scene::{FOREVER, open, settings};
+use crate::scene::{FOREVER, embed, open, settings, with};
 use crate::search::{Asked, Said, Server};
 use crate::state::index;
+use futures_util::future::FutureExt;
 use gateway::edge::Doors;
+use gateway::error::{Error, Kind};
 use gateway::model::scripted::Scripted;
 use gateway::retrieval::Retrieval;
 use gateway::store::{CuratedRow, Retention, Store, SystemClock};
@@ -84,6 +86,19 @@ async fn whatever_is_wrong_with_the_search_the_answer_comes_without_it_and_says_
 }
 
 #[tokio::test]
+async fn an_answer_from_a_search_by_words_alone_is_not_learned() {
+    let server = Server::new(index("a", 1, 8)).await;
+    let failing = embed(|_| async { Err(Error::new(Kind::Throttled, "too much")) }.boxed());
+    let retrieval: Arc<dyn Retrieval> = Arc::new(with(&server, &[], failing, None));
+    let doors = over(store().await, &server, &[], Some(retrieval));
+    for _ in 0..2 {
+        let (cache, reply) = ask(&doors, question()).await;
+        assert_eq!((cache.as_str(), reply["sources"].as_array().unwrap().len()), ("miss", 1));
+        assert_eq!(reply.get("retrieval"), None, "there are passages");
+    }
+}
+
+#[tokio::test]
 async fn a_learned_answer_is_served_until_the_index_changes_and_not_after() {
     let server = Server::new(index("a", 1, 8)).await;
     let doors = opened(&server, &[]).await;
@@ -118,6 +133,18 @@ async fn without_a_state_nothing_is_learned_and_curated_answers_are_served_all_t
     }
     let (cache, reply) = ask(&doors, json!({ "prompt": "Known?" })).await;
     assert_eq!((cache.as_str(), &reply["completion"]), ("hit", &json!("Curated.")));
+}
+
+#[tokio::test]
+async fn without_a_store_the_same_question_at_once_is_one_model_call_all_the_same() {
+    let server = Server::new(index("a", 1, 8)).await;
+    let script = r#"[{"after_ms":2000,"deltas":[{"text":"An answer."}]}]"#;
+    let model = Arc::new(Scripted::parse(script).unwrap());
+    let retrieval: Arc<dyn Retrieval> = Arc::new(open(&server, &[]));
+    let doors = searching(None, model, settings(&server.url, &[]), Some(retrieval));
+    let (one, other) = tokio::join!(cached(&doors, question()), cached(&doors, question()));
+    // There is nothing that it could have been learned in: one of them was shared.
+    assert!([&one, &other].contains(&&"hit".to_owned()), "{one} {other}");
 }
 
 #[tokio::test]

@@ -1,12 +1,15 @@
 //! What a search asks, in the way that is set and that the server is able to.
 
-use crate::scene::{WORDS, embed, filtered, found, open, query, texts, with};
+use crate::scene::{FOREVER, LIMIT, WORDS, embed, filtered, found, open, query, texts, with};
 use crate::search::{Asked, Said, Server, hits};
 use futures_util::future::FutureExt;
 use gateway::error::{Error, Kind};
+use gateway::retrieval::Retrieval;
 use serde_json::json;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// A server without the plugin: it knows no `hybrid`, and what words and vectors find differs.
 fn without_hybrid(asked: &Asked) -> Said {
@@ -92,6 +95,39 @@ async fn words_alone_are_searched_where_the_embedding_fails_or_is_slow() {
 }
 
 #[tokio::test]
+async fn without_server_merging_too_words_alone_are_the_whole_of_the_words() {
+    let server = Server::new(without_hybrid).await;
+    let broken = Arc::new(AtomicBool::new(false));
+    let breaks = broken.clone();
+    let embed = embed(move |_| {
+        let fails = breaks.load(Ordering::Relaxed);
+        async move { if fails { Err(Error::new(Kind::Throttled, "too much")) } else { Ok(vec![0.6, 0.8]) } }
+            .boxed()
+    });
+    let index = with(&server, &[], embed, None);
+    texts(&index).await;
+    server.take();
+    broken.store(true, Ordering::Relaxed);
+    let found = index.search(&query(), LIMIT).await.unwrap();
+    assert!(found.degraded && found.passages[0].text == "words");
+    let last = server.take().pop().unwrap().json();
+    assert_eq!(last.pointer("/query/multi_match/minimum_should_match"), Some(&json!("0%")));
+    assert_eq!(last.pointer("/size"), Some(&json!(6)));
+}
+
+#[tokio::test]
+async fn an_embedding_may_take_half_of_what_is_left_and_not_of_what_there_was() {
+    let server = Server::new(|_| Said::ok(&hits(&[("words", 9.0)]))).await;
+    let silent = embed(|_| std::future::pending().boxed());
+    let index = with(&server, &[("RETRIEVAL_TIMEOUT_MS", "60000")], silent, None);
+    let query = query();
+    // Half of what there was would be 30 seconds.
+    let found = timeout(FOREVER / 4, index.search(&query, Duration::from_millis(100)));
+    let found = found.await.unwrap().unwrap();
+    assert!(found.degraded && found.passages[0].text == "words");
+}
+
+#[tokio::test]
 async fn a_search_by_vectors_alone_fails_with_its_embedding() {
     let server = Server::new(|_| Said::ok(&hits(&[]))).await;
     let failing = embed(|_| async { Err(Error::new(Kind::Throttled, "too much")) }.boxed());
@@ -126,6 +162,15 @@ async fn passages_below_the_least_score_and_beyond_k_are_left_out() {
     let index = open(&server, &[("RETRIEVAL_MIN_SCORE", "0.75")]);
     assert_eq!(texts(&index).await, ["a", "b"]);
     assert_eq!(texts(&open(&server, &[])).await, ["a", "b", "c"]);
+}
+
+#[tokio::test]
+async fn a_text_that_was_loaded_twice_takes_one_place() {
+    let server = Server::new(|_| Said::ok(&hits(&[("a", 0.9), ("a", 0.9), ("b", 0.8), ("c", 0.7)]))).await;
+    for mode in ["text", "vector", "hybrid"] {
+        assert_eq!(texts(&open(&server, &[("RETRIEVAL_MODE", mode)])).await, ["a", "b", "c"]);
+        assert_eq!(server.take()[0].json()["size"], 6, "more than the three that are wanted");
+    }
 }
 
 #[tokio::test]

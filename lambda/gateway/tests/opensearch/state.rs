@@ -1,13 +1,15 @@
 //! The state of an index as it is asked for.
 
-use crate::scene::{embed, found, open, query, with};
+use crate::scene::{FOREVER, embed, filtered, found, open, query, with};
 use crate::search::{Asked, Said, Server, hits};
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use futures_util::future::{FutureExt, join_all};
 use gateway::retrieval::Retrieval;
-use serde_json::json;
+use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
 
 /// An index of so many shards with this id and these numbers in its shards.
 pub fn index(id: &str, shards: usize, sum: u64) -> impl FnMut(&Asked) -> Said + Send + 'static {
@@ -54,6 +56,29 @@ async fn many_questions_at_once_read_the_state_once() {
 }
 
 #[tokio::test]
+async fn a_filter_on_a_field_that_came_with_a_change_finds_what_the_new_state_has() {
+    let mapping = |fields: Value| json!({ "docs": { "mappings": { "properties": { "metadata": { "properties": fields } } } } });
+    let plan = |mut rest: Box<dyn FnMut(&Asked) -> Said + Send>, mapping: Value| {
+        move |asked: &Asked| match asked.line.as_str() {
+            "GET /docs/_mapping" => Said::ok(&mapping),
+            _ => rest(asked),
+        }
+    };
+    let server = Server::new(plan(Box::new(index("a", 1, 8)), mapping(json!({})))).await;
+    let searched = open(&server, &[]);
+    let before = searched.snapshot().await;
+    assert!(found(&searched, &filtered(&[("lang", "en")])).await.unwrap().is_empty());
+    server.plan(plan(Box::new(index("a", 1, 9)), mapping(json!({ "lang": { "type": "keyword" } }))));
+    let changed = async {
+        while searched.snapshot().await == before {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(FOREVER, changed).await.unwrap();
+    assert_eq!(found(&searched, &filtered(&[("lang", "en")])).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn a_state_and_the_searches_after_it_are_of_the_same_copies() {
     let preference =
         |asked: &Asked| asked.line.split("preference=").nth(1).unwrap().split('&').next().unwrap().to_owned();
@@ -73,6 +98,30 @@ async fn a_state_and_the_searches_after_it_are_of_the_same_copies() {
     preferences.sort();
     let shard = |number| format!("_shards:{number}%7C_primary_first");
     assert_eq!(preferences, ["_primary_first".to_owned(), shard(0), shard(1), shard(2)]);
+}
+
+#[tokio::test]
+async fn a_later_look_asks_for_settings_and_shards_side_by_side_and_again_for_those_of_another_index() {
+    let server = Server::new(index("a", 1, 8)).await;
+    let searched = open(&server, &[]);
+    let looks = async |plan| {
+        server.plan(plan);
+        server.take();
+        sleep(Duration::from_millis(1_001)).await;
+        let state = searched.snapshot().await.unwrap();
+        (state, server.take())
+    };
+    let (first, asked) = looks(index("a", 1, 8)).await;
+    assert_eq!(asked.iter().map(|one| one.connection).collect::<Vec<_>>(), [0, 0], "one after the other");
+    let (second, asked) = looks(index("a", 1, 8)).await;
+    let mut connections: Vec<usize> = asked.iter().map(|one| one.connection).collect();
+    connections.sort_unstable();
+    assert_eq!((second == first, connections), (true, vec![0, 1]), "at once");
+    let (third, asked) = looks(index("b", 2, 8)).await;
+    let (settings, shards) = asked.iter().partition::<Vec<_>, _>(|one| one.line.contains("/_settings"));
+    assert_eq!((third == first, settings.len(), shards.len()), (false, 1, 3));
+    let last = asked.iter().skip(2).all(|one| one.line.contains("_shards:"));
+    assert!(last, "the shards of the new index are asked after its id");
 }
 
 #[tokio::test]

@@ -53,13 +53,27 @@ pub(crate) async fn every_condition_must_hold_and_of_each_one_value(side: Kind) 
 }
 
 pub(crate) async fn a_field_or_value_that_is_not_there_finds_nothing(side: Kind) {
-    let passages = [("Zebra.".to_owned(), json!({ "source": "a", "year": 2026, "owner": { "team": "b" } }))];
+    let passages = [(
+        "Zebra.".to_owned(),
+        json!({ "source": "a", "year": 2026, "day": "2026-05-03", "owner": { "team": "b" } }),
+    )];
     for rules in ALL_MODES {
         let world = world(side, rules, &passages).await;
-        for filter in ["absent=x", "year=soon", "owner=b", "owner.absent=b", "source="] {
+        for filter in [
+            "absent=x",
+            "year=soon",
+            "year=99999999999999999999",
+            "day=3 May",
+            "day=2026-05-04",
+            "owner=b",
+            "owner.absent=b",
+            "source=",
+        ] {
             let found = world.locations_of(&filtered("zebra", filter)).await;
             assert!(found.is_empty(), "{:?} {filter}", rules.mode);
         }
+        let found = world.locations_of(&filtered("zebra", "day=3 May|2026-05-03")).await;
+        assert_eq!(found, ["a"], "{:?}", rules.mode);
     }
 }
 

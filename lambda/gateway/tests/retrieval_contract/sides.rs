@@ -21,7 +21,7 @@ use std::time::Duration;
 
 const MODEL: &str = "test.embed";
 const DIMENSIONS: usize = 4;
-const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// Which side.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -46,9 +46,9 @@ pub fn over(store: Store, model: Arc<dyn Model>, settings: &[(&str, &str)]) -> A
     searching(store, model, Settings::from_vars(vars).unwrap(), None)
 }
 
-/// The same with documents.
+/// The same with documents, and perhaps without a store.
 pub fn searching(
-    store: Store,
+    store: impl Into<Option<Store>>,
     model: Arc<dyn Model>,
     settings: Settings,
     retrieval: Option<Arc<dyn Retrieval>>,
@@ -58,7 +58,7 @@ pub fn searching(
         embedder: Arc::new(HashedEmbedding),
         stands_in: Some("local.scripted"),
         retrieval,
-        store: Some(Arc::new(store)),
+        store: store.into().map(Arc::new),
         single_process: false,
         lease: Duration::from_secs(60),
     };

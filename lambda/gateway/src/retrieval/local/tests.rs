@@ -2,7 +2,7 @@ use super::super::documents::testing::TempDirectory;
 use super::super::passages;
 use super::super::{Embed, Filter, Vectors};
 use super::*;
-use crate::chat::Condition;
+use crate::chat::{Condition, Passage};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 const README: &str = "# Gateway\n\n## Doors\nThe REST door streams its answer.\n\n## Errors\nThrottled requests carry Retry-After.\n";
 
+const LIMIT: Duration = Duration::from_secs(60);
 const HYBRID: Rules = Rules { mode: Mode::Hybrid, min_score: None };
 const TEXT: Rules = Rules { mode: Mode::Text, min_score: None };
 const VECTOR: Rules = Rules { mode: Mode::Vector, min_score: None };
@@ -49,7 +50,9 @@ fn spelling() -> Meaning {
 
 async fn search(index: &LocalIndex, text: &str, k: usize) -> Vec<Passage> {
     let query = Query { text: text.to_owned(), k, ..Query::default() };
-    index.search(&query).await.unwrap()
+    let found = index.search(&query, LIMIT).await.unwrap();
+    assert!(!found.degraded);
+    found.passages
 }
 
 async fn titles(index: &LocalIndex, query: &str) -> Vec<String> {
@@ -115,10 +118,10 @@ async fn filters_ask_where_a_document_stands() {
         filter: Filter(vec![Condition { field: "source".into(), any_of: vec![file.into()] }]),
     };
     for file in ["a.md", "b.md"] {
-        let found = index.search(&from(file)).await.unwrap();
+        let found = index.search(&from(file), LIMIT).await.unwrap().passages;
         assert_eq!(found.iter().map(|passage| passage.source.location.as_str()).collect::<Vec<_>>(), [file]);
     }
-    assert!(index.search(&from("c.md")).await.unwrap().is_empty());
+    assert!(index.search(&from("c.md"), LIMIT).await.unwrap().passages.is_empty());
 }
 
 #[tokio::test]
@@ -137,7 +140,28 @@ async fn vectors_that_do_not_fit_fail_the_search_and_nothing_else() {
     });
     let index = LocalIndex::from_embedded(&[("a.md", "zebra")], HYBRID, Meaning { embed, ..meaning() });
     let query = Query { text: "zebra".into(), k: 4, ..Query::default() };
-    assert!(index.search(&query).await.is_err());
+    assert!(index.search(&query, LIMIT).await.is_err());
+}
+
+#[tokio::test]
+async fn a_question_without_a_vector_is_searched_by_words_and_says_so() {
+    let failing: Embed = Arc::new(|_, _| std::future::ready(Err(Error::internal("no model"))).boxed());
+    let silent: Embed = Arc::new(|_, _| std::future::pending().boxed());
+    for embed in [failing, silent] {
+        let directory = TempDirectory::new();
+        directory.write(passages::FILE, passages("test.embed", &["automobile", "zebra"]));
+        let path = directory.path().join(passages::FILE);
+        let open = |rules| {
+            let meaning = Meaning { embed: embed.clone(), ..meaning() };
+            LocalIndex::from_file(path.clone(), rules, meaning.clone(), (&[], meaning)).unwrap()
+        };
+        let query = Query { text: "zebra".into(), k: 4, ..Query::default() };
+        let found = open(HYBRID).search(&query, Duration::from_millis(100)).await.unwrap();
+        assert!(found.degraded && found.passages.len() == 1, "{found:?}");
+        let by_meaning = open(VECTOR);
+        let by_meaning = tokio::time::timeout(LIMIT / 60, by_meaning.search(&query, LIMIT)).await;
+        assert!(!matches!(by_meaning, Ok(Ok(_))), "there is nothing else to go by");
+    }
 }
 
 #[tokio::test]
@@ -158,6 +182,26 @@ async fn a_changed_file_is_found_after_a_refresh_and_renames_the_snapshot() {
     std::fs::remove_dir_all(directory.path().join("b")).unwrap();
     assert!(index.refresh());
     assert_eq!(index.snapshot().await, before, "the same contents have the same name");
+}
+
+#[tokio::test]
+async fn what_finds_other_passages_has_another_snapshot() {
+    let named = async |text, rules, model: &str| {
+        let meaning = Meaning { model: model.into(), ..meaning() };
+        LocalIndex::from_embedded(&[("a.md", text)], rules, meaning).snapshot().await.unwrap()
+    };
+    let least = Rules { min_score: Some(0.5), ..HYBRID };
+    let mut names = vec![named("a zebra", HYBRID, "other.embed").await];
+    for rules in [TEXT, VECTOR, HYBRID, least] {
+        names.push(named("a zebra", rules, "test.embed").await);
+    }
+    // The same words, cut into other passages.
+    names.push(named("# a\nzebra", HYBRID, "test.embed").await);
+    names.push(named("# a\n\nzebra", HYBRID, "test.embed").await);
+    for (at, name) in names.iter().enumerate() {
+        assert!(!names[at + 1..].contains(name), "{at} {name}");
+    }
+    assert_eq!(named("a zebra", TEXT, "test.embed").await, named("a zebra", TEXT, "other.embed").await);
 }
 
 #[tokio::test]

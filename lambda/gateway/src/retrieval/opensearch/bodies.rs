@@ -1,7 +1,7 @@
 //! The bodies of searches. Pure: no I/O here.
 
 use crate::config::retrieval::FieldNames;
-use crate::retrieval::fusion::{LEAST_SHARE, candidates, weights};
+use crate::retrieval::fusion::{LEAST_SHARE, candidates, spare, weights};
 use crate::words::content;
 use serde_json::{Value, json};
 use std::borrow::Cow;
@@ -34,12 +34,12 @@ pub struct Search<'a> {
 impl Search<'_> {
     /// By words alone.
     pub fn text(&self, text: &str) -> Value {
-        self.body(self.k, self.words(text, 0))
+        self.body(spare(self.k), self.words(text, 0))
     }
 
     /// By meaning alone.
     pub fn vector(&self, vector: &[f32]) -> Value {
-        self.body(self.k, self.nearest(vector, self.filter))
+        self.body(spare(self.k), self.nearest(vector, self.filter))
     }
 
     /// One half of a hybrid search, for a server that does not merge them itself.
@@ -58,7 +58,7 @@ impl Search<'_> {
         let halves = json!([self.half_by_words(text), self.half_by_vector(text, vector)]);
         // Without a depth each half would give `k` candidates, and what is second in both be lost.
         let hybrid = json!({ "hybrid": { "pagination_depth": candidates(self.k), "queries": halves } });
-        let mut body = self.body(self.k, hybrid);
+        let mut body = self.body(spare(self.k), hybrid);
         body["search_pipeline"] = json!({ "phase_results_processors": [{ "normalization-processor": {
             "normalization": { "technique": "min_max" },
             "combination": { "technique": "arithmetic_mean", "parameters": { "weights": weights(self.spelling) } },
@@ -208,7 +208,7 @@ mod tests {
         {
             check(body, "/_source", json!(["text", "metadata"]));
         }
-        check(search.hybrid("a", &[1.0]), "/size", json!(4));
+        check(search.hybrid("a", &[1.0]), "/size", json!(8));
         check(search.vector_half("a", &[1.0]), "/size", json!(20));
     }
 

@@ -5,9 +5,9 @@ use crate::chat::{Condition, Filter};
 use crate::config::retrieval::FieldNames;
 use serde_json::{Map, Value, json};
 
-/// The mapping of each index behind a name.
+/// The mapping of each index behind a name, with the index's own name.
 #[derive(Clone, Debug, Default)]
-pub struct Mappings(Vec<Value>);
+pub struct Mappings(Vec<(String, Value)>);
 
 /// A filter as a search takes it.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,16 +22,28 @@ pub enum Clauses {
 #[derive(Clone, Copy, PartialEq)]
 enum Form {
     Any,
-    Whole,
-    Decimal,
+    /// A whole number from here to there: one outside is an error to the server.
+    Whole(i128, i128),
+    /// A number of at most this size.
+    Decimal(f64),
     Boolean,
+    /// In the formats that the mapping names, of which the server knows more than we.
     Date,
+}
+
+/// How a field can be matched exactly.
+struct Way<'a> {
+    /// The name of its exact form.
+    path: String,
+    form: Form,
+    /// Where it is so.
+    indexes: Vec<&'a str>,
 }
 
 impl Mappings {
     /// The mappings in a reply to `GET /INDEX/_mapping`.
     pub fn read(reply: Map<String, Value>) -> Mappings {
-        let mappings = reply.into_iter().map(|(_, mut index)| index["mappings"].take());
+        let mappings = reply.into_iter().map(|(name, mut index)| (name, index["mappings"].take()));
         Mappings(mappings.collect())
     }
 
@@ -44,20 +56,32 @@ impl Mappings {
     pub fn clauses(&self, filter: &Filter, fields: &FieldNames) -> Clauses {
         all(filter, |condition| {
             let ways = self.ways(&path(fields, condition));
-            ways.iter().filter_map(|(path, form)| clause(path, *form, condition)).collect()
+            let clauses = ways.iter().filter_map(|way| {
+                let clause = clause(&way.path, way.form, condition)?;
+                Some(if way.indexes.len() == self.0.len() { clause } else { within(&way.indexes, &clause) })
+            });
+            clauses.collect()
         })
     }
 
-    /// Under which names a field can be matched exactly, each once.
-    fn ways(&self, path: &str) -> Vec<(String, Form)> {
-        let mut ways = Vec::new();
-        for way in self.0.iter().filter_map(|mapping| way(mapping, path)) {
-            if !ways.contains(&way) {
-                ways.push(way);
+    /// In which ways a field can be matched exactly, each once, and in which indexes.
+    fn ways(&self, path: &str) -> Vec<Way<'_>> {
+        let mut ways: Vec<Way<'_>> = Vec::new();
+        for (index, mapping) in &self.0 {
+            let Some((path, form)) = way(mapping, path) else { continue };
+            match ways.iter_mut().find(|way| way.path == path && way.form == form) {
+                Some(way) => way.indexes.push(index),
+                None => ways.push(Way { path, form, indexes: vec![index] }),
             }
         }
         ways
     }
+}
+
+/// A clause for some of the indexes alone. In another one the same name may be that of an analysed text,
+/// which has words and not values, and there it would let through what the filter keeps out.
+fn within(indexes: &[&str], clause: &Value) -> Value {
+    json!({ "bool": { "filter": [{ "terms": { "_index": indexes } }, clause] } })
 }
 
 /// The filter where the server does not show its mapping: strings under the name that dynamic mappings
@@ -72,13 +96,18 @@ pub fn guessed(filter: &Filter, fields: &FieldNames) -> Clauses {
 fn all(filter: &Filter, ways: impl Fn(&Condition) -> Vec<Value>) -> Clauses {
     let mut clauses = Vec::new();
     for condition in &filter.0 {
-        match ways(condition).as_slice() {
-            [] => return Clauses::Nothing,
-            [one] => clauses.push(one.clone()),
-            several => clauses.push(json!({ "bool": { "should": several, "minimum_should_match": 1 } })),
-        }
+        let Some(clause) = one_of(ways(condition)) else { return Clauses::Nothing };
+        clauses.push(clause);
     }
     Clauses::All(clauses)
+}
+
+/// One of these must hold; `None` where there are none.
+fn one_of(mut clauses: Vec<Value>) -> Option<Value> {
+    match clauses.len() {
+        0 | 1 => clauses.pop(),
+        _ => Some(json!({ "bool": { "should": clauses, "minimum_should_match": 1 } })),
+    }
 }
 
 fn path(fields: &FieldNames, condition: &Condition) -> String {
@@ -87,6 +116,11 @@ fn path(fields: &FieldNames, condition: &Condition) -> String {
 
 fn clause(path: &str, form: Form, condition: &Condition) -> Option<Value> {
     let values: Vec<&String> = condition.any_of.iter().filter(|value| form.fits(value)).collect();
+    if form == Form::Date {
+        // The one way to ask in which what is no date finds nothing instead of failing the search.
+        let dates = values.iter().map(|day| json!({ "match": { path: { "query": day, "lenient": true } } }));
+        return one_of(dates.collect());
+    }
     (!values.is_empty()).then(|| json!({ "terms": { path: values } }))
 }
 
@@ -94,8 +128,10 @@ impl Form {
     fn fits(self, value: &str) -> bool {
         match self {
             Form::Any => true,
-            Form::Whole => value.parse::<i64>().is_ok(),
-            Form::Decimal => value.parse::<f64>().is_ok_and(f64::is_finite),
+            Form::Whole(least, most) => {
+                value.parse::<i128>().is_ok_and(|number| (least..=most).contains(&number))
+            }
+            Form::Decimal(most) => value.parse::<f64>().is_ok_and(|number| number.abs() <= most),
             Form::Boolean => matches!(value, "true" | "false"),
             Form::Date => value.starts_with(|c: char| c.is_ascii_digit()),
         }
@@ -113,8 +149,14 @@ fn way(mapping: &Value, path: &str) -> Option<(String, Form)> {
     }
     let form = match field["type"].as_str()? {
         "keyword" | "constant_keyword" | "wildcard" | "version" => Form::Any,
-        "long" | "integer" | "short" | "byte" | "unsigned_long" => Form::Whole,
-        "double" | "float" | "half_float" | "scaled_float" => Form::Decimal,
+        "long" => Form::Whole(i64::MIN.into(), i64::MAX.into()),
+        "integer" => Form::Whole(i32::MIN.into(), i32::MAX.into()),
+        "short" => Form::Whole(i16::MIN.into(), i16::MAX.into()),
+        "byte" => Form::Whole(i8::MIN.into(), i8::MAX.into()),
+        "unsigned_long" => Form::Whole(0, u64::MAX.into()),
+        "double" | "scaled_float" => Form::Decimal(f64::MAX),
+        "float" => Form::Decimal(f32::MAX.into()),
+        "half_float" => Form::Decimal(65_504.0),
         "boolean" => Form::Boolean,
         "date" | "date_nanos" => Form::Date,
         // A text's exact form, where it has one.
@@ -169,7 +211,12 @@ mod tests {
         check(&[("page", &["3", "x"])], json!({"terms": {"metadata.page": ["3"]}}));
         check(&[("weight", &["0.5"])], json!({"terms": {"metadata.weight": ["0.5"]}}));
         check(&[("ok", &["true", "yes"])], json!({"terms": {"metadata.ok": ["true"]}}));
-        check(&[("day", &["2024-01-01", "soon"])], json!({"terms": {"metadata.day": ["2024-01-01"]}}));
+        let day = |day: &str| json!({"match": {"metadata.day": {"query": day, "lenient": true}}});
+        check(&[("day", &["2024-01-01", "soon"])], day("2024-01-01"));
+        check(
+            &[("day", &["2024-01-01", "3 May"])],
+            json!({"bool": {"should": [day("2024-01-01"), day("3 May")], "minimum_should_match": 1}}),
+        );
     }
 
     #[test]
@@ -184,6 +231,24 @@ mod tests {
     }
 
     #[test]
+    fn a_number_that_its_field_cannot_hold_is_not_asked_for() {
+        for (kind, held, not) in [
+            ("byte", "-128", "128"),
+            ("short", "32767", "32768"),
+            ("integer", "2147483647", "99999999999"),
+            ("long", "-9223372036854775808", "9223372036854775808"),
+            ("unsigned_long", "18446744073709551615", "-1"),
+            ("half_float", "65504", "65536"),
+            ("float", "3e38", "1e39"),
+            ("double", "1e308", "1e309"),
+        ] {
+            let field = mappings(&json!({ "properties": { "n": { "type": kind } } }));
+            let clauses = field.clauses(&filter(&[("n", &[held, not, "NaN"])]), &fields());
+            assert_eq!(clauses, Clauses::All(vec![json!({"terms": {"metadata.n": [held]}})]), "{kind}");
+        }
+    }
+
+    #[test]
     fn a_flat_object_is_matched_by_its_path() {
         let flat = mappings(&json!({"type": "flat_object"}));
         let clauses = flat.clauses(&filter(&[("owner.team", &["a"])]), &fields());
@@ -191,15 +256,30 @@ mod tests {
     }
 
     #[test]
-    fn indexes_that_disagree_are_matched_each_in_its_way() {
-        let one =
-            json!({"mappings": {"properties": {"metadata": {"properties": {"n": {"type": "keyword"}}}}}});
-        let other =
-            json!({"mappings": {"properties": {"metadata": {"properties": {"n": {"type": "long"}}}}}});
-        let both = Mappings::read(json!({"a": one, "b": other}).as_object().unwrap().clone());
-        let terms = json!({"terms": {"metadata.n": ["7"]}});
-        let Clauses::All(clauses) = both.clauses(&filter(&[("n", &["7"])]), &fields()) else { panic!() };
-        assert_eq!(clauses, [json!({"bool": {"should": [terms.clone(), terms], "minimum_should_match": 1}})]);
+    fn indexes_that_disagree_are_matched_each_in_its_way_and_only_there() {
+        let index = |n: Value| json!({"mappings": {"properties": {"metadata": {"properties": {"n": n}}}}});
+        let (keyword, text) = (json!({"type": "keyword"}), json!({"type": "text"}));
+        let with_keyword = json!({"type": "text", "fields": {"keyword": {"type": "keyword"}}});
+        let clauses = |indexes: Value| {
+            let all = Mappings::read(indexes.as_object().unwrap().clone());
+            all.clauses(&filter(&[("n", &["7"])]), &fields())
+        };
+        let terms = |path: &str| json!({"terms": {path: ["7"]}});
+        let only = |index: &str, path: &str| within(&[index], &terms(path));
+        assert_eq!(
+            clauses(json!({"a": index(with_keyword), "b": index(keyword.clone())})),
+            Clauses::All(vec![json!({"bool": {"minimum_should_match": 1,
+                "should": [only("a", "metadata.n.keyword"), only("b", "metadata.n")]}})])
+        );
+        // What cannot be matched exactly in one index is not matched by its words there.
+        assert_eq!(
+            clauses(json!({"a": index(text), "b": index(keyword.clone())})),
+            Clauses::All(vec![only("b", "metadata.n")])
+        );
+        assert_eq!(
+            clauses(json!({"a": index(keyword.clone()), "b": index(keyword)})),
+            Clauses::All(vec![terms("metadata.n")])
+        );
     }
 
     #[test]

@@ -19,8 +19,7 @@ mod snapshot;
 
 pub use bodies::shortened;
 
-use super::{Embed, Filter, Mode, Query, Retrieval};
-use crate::chat::Passage;
+use super::{Embed, Filter, Found, Mode, Query, Retrieval};
 use crate::config::retrieval::{self as settings, Auth, FieldNames, Service};
 use crate::error::Error;
 use aws_smithy_runtime_api::client::http::SharedHttpConnector;
@@ -32,7 +31,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value};
 use snapshot::{Indexes, MOST_SHARDS, State};
 use std::sync::Once;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -63,6 +62,16 @@ pub struct Embedding {
     pub embed: Embed,
 }
 
+/// The mappings as they were read last.
+struct Known {
+    at: Instant,
+    /// After so many changes of the index: an answer is learned under a state, and what it was found by
+    /// must not be older.
+    changes: u64,
+    /// None where they are not shown.
+    mappings: Option<Mappings>,
+}
+
 /// An index to search.
 pub struct OpenSearch {
     client: Client,
@@ -83,7 +92,11 @@ pub struct OpenSearch {
     preference: String,
     primaries: AtomicBool,
     state: Mutex<Option<(Instant, Option<String>)>>,
-    mappings: Mutex<Option<(Instant, Option<Mappings>)>>,
+    /// The indexes behind the name at the last look.
+    indexes: Mutex<Option<Indexes>>,
+    /// How often the state was seen to be another one.
+    changes: AtomicU64,
+    mappings: Mutex<Option<Known>>,
     said: Once,
 }
 
@@ -113,6 +126,8 @@ impl OpenSearch {
             preference: uuid::Uuid::new_v4().simple().to_string(),
             primaries: AtomicBool::default(),
             state: Mutex::default(),
+            indexes: Mutex::default(),
+            changes: AtomicU64::default(),
             mappings: Mutex::default(),
             said: Once::new(),
         }))
@@ -128,10 +143,11 @@ impl OpenSearch {
             return Ok(Clauses::All(Vec::new()));
         }
         let mut known = self.mappings.lock().await;
-        let begun = Instant::now();
-        let usable = known.as_ref().is_some_and(|(at, mappings)| {
-            let lacking = mappings.as_ref().is_some_and(|mappings| mappings.lack(filter, &self.fields));
-            at.elapsed() < if lacking { LACKING_FRESH } else { MAPPING_FRESH }
+        let (begun, changes) = (Instant::now(), self.changes.load(Ordering::Acquire));
+        let usable = known.as_ref().is_some_and(|known| {
+            let lacking = known.mappings.as_ref().is_some_and(|mappings| mappings.lack(filter, &self.fields));
+            let fresh = if lacking { LACKING_FRESH } else { MAPPING_FRESH };
+            known.changes == changes && known.at.elapsed() < fresh
         });
         if !usable {
             let reply = self.client.send(&Call::get(format!("/{}/_mapping", self.index), self.limit)).await?;
@@ -141,30 +157,53 @@ impl OpenSearch {
                 401 | 403 => None,
                 _ => return Err(reply.refusal()),
             };
-            *known = Some((begun, mappings));
+            *known = Some(Known { at: begun, changes, mappings });
         }
-        Ok(match known.as_ref().and_then(|(_, mappings)| mappings.as_ref()) {
+        Ok(match known.as_ref().and_then(|known| known.mappings.as_ref()) {
             Some(mappings) => mappings.clauses(filter, &self.fields),
             None => fields::guessed(filter, &self.fields),
         })
     }
 
-    /// The state of the index, read now.
+    /// The state of the index, read now. The shards of the indexes that were there at the last look are asked
+    /// while the settings are.
     async fn read_state(&self) -> Result<Option<String>, Error> {
-        let path = format!("/{}/_settings?flat_settings=true", self.index);
-        // Before the state: of an index that is made anew in between, the name is one that no state has.
-        let settings: Map<String, Value> = self.client.ask(&Call::get(path, self.limit)).await?.json()?;
-        let Some(indexes) = Indexes::read(&settings).filter(|indexes| indexes.shards <= MOST_SHARDS) else {
+        let expected = self.indexes.lock().await.clone();
+        let (indexes, early) = match expected {
+            Some(expected) => {
+                let (indexes, early) = tokio::join!(self.read_indexes(), self.read_shards(expected.shards));
+                let indexes = indexes?;
+                let as_expected = indexes.as_ref() == Some(&expected);
+                (indexes, as_expected.then_some(early))
+            }
+            None => (self.read_indexes().await?, None),
+        };
+        self.indexes.lock().await.clone_from(&indexes);
+        let Some(indexes) = indexes else {
             self.say("its settings do not name it, or it has too many shards");
             return Ok(None);
         };
         self.primaries.store(indexes.shards > 1, Ordering::Relaxed);
-        let shards = try_join_all((0..indexes.shards).map(|shard| self.shard(shard, indexes.shards))).await?;
+        let shards = match early {
+            Some(early) => early?,
+            // After the settings: of an index that is made anew in between, the id is one that no state has.
+            None => self.read_shards(indexes.shards).await?,
+        };
         let states: Option<Vec<String>> = shards.iter().map(State::name).collect();
         Ok(states.map(|states| {
             let settings = (&self.fields, self.mode, self.min_score, &self.embedding.model);
             format!("{:?} {states:?} {settings:?}", indexes.ids)
         }))
+    }
+
+    async fn read_indexes(&self) -> Result<Option<Indexes>, Error> {
+        let path = format!("/{}/_settings?flat_settings=true", self.index);
+        let settings: Map<String, Value> = self.client.ask(&Call::get(path, self.limit)).await?.json()?;
+        Ok(Indexes::read(&settings).filter(|indexes| indexes.shards <= MOST_SHARDS))
+    }
+
+    async fn read_shards(&self, shards: usize) -> Result<Vec<State>, Error> {
+        try_join_all((0..shards).map(|shard| self.shard(shard, shards))).await
     }
 
     async fn shard(&self, shard: usize, of: usize) -> Result<State, Error> {
@@ -183,14 +222,14 @@ impl OpenSearch {
     }
 }
 
-/// An index's name in an address.
-fn escaped(index: &str) -> String {
+/// An index's name in an address, as it is signed.
+pub fn escaped(index: &str) -> String {
     utf8_percent_encode(index, ESCAPED).to_string()
 }
 
 impl Retrieval for OpenSearch {
-    fn search<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Result<Vec<Passage>, Error>> {
-        self.passages(query).boxed()
+    fn search<'a>(&'a self, query: &'a Query, limit: Duration) -> BoxFuture<'a, Result<Found, Error>> {
+        self.find(query, limit).boxed()
     }
 
     fn snapshot(&self) -> BoxFuture<'_, Option<String>> {
@@ -210,9 +249,23 @@ impl Retrieval for OpenSearch {
                 self.say(error.detail.as_deref().unwrap_or_default());
                 None
             });
+            if known.as_ref().is_some_and(|(_, before)| *before != state) {
+                self.changes.fetch_add(1, Ordering::Release);
+            }
             *known = Some((begun, state.clone()));
             state
         }
         .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_an_indexs_name_only_what_must_be_escaped_is() {
+        assert_eq!(escaped("llm-gateway_v1.2~a"), "llm-gateway_v1.2~a");
+        assert_eq!(escaped("a,b/c %"), "a%2Cb%2Fc%20%25");
     }
 }

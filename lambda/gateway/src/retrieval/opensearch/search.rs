@@ -4,16 +4,16 @@ use super::OpenSearch;
 use super::bodies::{Search, shortened};
 use super::client::{Call, away};
 use super::fields::Clauses;
-use super::hits::{Found, Hit};
+use super::hits::{self, Hit};
 use super::reply::Reply;
-use crate::chat::Passage;
 use crate::error::Error;
-use crate::retrieval::fusion::{Half, fuse, weights};
-use crate::retrieval::{Mode, Purpose, Query};
+use crate::retrieval::fusion::{Half, distinct, fuse, weights};
+use crate::retrieval::{Found, Mode, Purpose, Query, in_time};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
-use tokio::time::timeout;
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Whether the server merges the halves of a hybrid search.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -27,40 +27,47 @@ enum Merging {
 type Scored = Vec<(Hit, f32)>;
 
 impl OpenSearch {
-    /// The passages for a query.
+    /// What there is for a query.
     ///
     /// # Errors
     /// The server refuses, is away, or says something that cannot be read.
-    pub(super) async fn passages(&self, query: &Query) -> Result<Vec<Passage>, Error> {
-        let Clauses::All(filter) = self.clauses(&query.filter).await? else { return Ok(Vec::new()) };
+    pub(super) async fn find(&self, query: &Query, limit: Duration) -> Result<Found, Error> {
+        let begun = Instant::now();
+        let Clauses::All(filter) = self.clauses(&query.filter).await? else { return Ok(Found::default()) };
         let spelling = self.embedding.spelling;
         let search = Search { fields: &self.fields, k: query.k, filter: &filter, spelling };
         let text = shortened(&query.text);
-        let found = match self.mode {
-            Mode::Text => self.found(&search.text(&text)).await?,
-            Mode::Vector => self.found(&search.vector(&self.vector(&text).await?)).await?,
-            Mode::Hybrid => self.hybrid(&search, &text).await?,
+        let (found, degraded) = match self.mode {
+            Mode::Text => (self.found(&search.text(&text)).await?, false),
+            Mode::Vector => (self.found(&search.vector(&self.vector(&text).await?)).await?, false),
+            Mode::Hybrid => self.hybrid(&search, &text, limit.saturating_sub(begun.elapsed())).await?,
         };
         let good = found.into_iter().filter(|(_, score)| self.min_score.is_none_or(|least| *score >= least));
         let passages = good.filter_map(|(hit, score)| hit.passage(&self.fields, score));
-        Ok(passages.take(query.k).collect())
+        Ok(Found { passages: distinct(passages, query.k), degraded })
     }
 
-    async fn hybrid(&self, search: &Search<'_>, text: &str) -> Result<Scored, Error> {
-        let merging = self.merging();
+    /// By words and meaning, and whether it had to do without the meaning.
+    async fn hybrid(
+        &self,
+        search: &Search<'_>,
+        text: &str,
+        limit: Duration,
+    ) -> Result<(Scored, bool), Error> {
+        let (merging, vector) = (self.merging(), in_time(limit, self.vector(text)));
         if merging == Merging::Lacking {
             let half = search.text_half(text);
-            let (words, vector) = tokio::join!(self.found(&half), self.vector_in_time(text));
+            let (words, vector) = tokio::join!(self.found(&half), vector);
             return match vector {
                 Some(vector) => {
-                    Ok(merged(search, words?, self.found(&search.vector_half(text, &vector)).await?))
+                    let meaning = self.found(&search.vector_half(text, &vector)).await?;
+                    Ok((merged(search, words?, meaning), false))
                 }
-                None => words,
+                // Half of a hybrid search finds less than the words can, and scores in other terms.
+                None => Ok((self.found(&search.text(text)).await?, true)),
             };
         }
-        let Some(vector) = self.vector_in_time(text).await else {
-            return self.found(&search.text(text)).await;
-        };
+        let Some(vector) = vector.await else { return Ok((self.found(&search.text(text)).await?, true)) };
         let reply = self.ask(&search.hybrid(text, &vector)).await?;
         if reply.is_success() {
             let found = whole(&reply)?;
@@ -70,7 +77,7 @@ impl OpenSearch {
                 if !hits.is_empty() {
                     self.set_merging(Merging::Offered);
                 }
-                return Ok(hits);
+                return Ok((hits, false));
             }
         } else if reply.status != 400 || merging == Merging::Offered {
             return Err(reply.refusal());
@@ -79,7 +86,7 @@ impl OpenSearch {
         let halves = (search.text_half(text), search.vector_half(text, &vector));
         let (words, meaning) = tokio::try_join!(self.found(&halves.0), self.found(&halves.1))?;
         self.set_merging(Merging::Lacking);
-        Ok(merged(search, words, meaning))
+        Ok((merged(search, words, meaning), false))
     }
 
     async fn found(&self, body: &Value) -> Result<Scored, Error> {
@@ -102,14 +109,6 @@ impl OpenSearch {
     async fn vector(&self, text: &str) -> Result<Vec<f32>, Error> {
         let vectors = (self.embedding.embed)(vec![text.to_owned()], Purpose::Query).await?;
         vectors.vectors.into_iter().next().ok_or_else(|| Error::internal("an embedding without a vector"))
-    }
-
-    /// The same where words alone will do: `None` if it fails, or takes so long that nothing would be
-    /// left for them.
-    async fn vector_in_time(&self, text: &str) -> Option<Vec<f32>> {
-        let embedded = timeout(self.limit / 2, self.vector(text)).await;
-        let vector = embedded.unwrap_or_else(|_| Err(away("the embedding takes too long")));
-        vector.inspect_err(|error| tracing::warn!(%error, "searched by words alone")).ok()
     }
 
     /// Does the server merge the halves of hybrid searches? None until one has found something.
@@ -137,12 +136,12 @@ impl OpenSearch {
 }
 
 /// A reply in which everything was searched.
-fn whole(reply: &Reply) -> Result<Found, Error> {
-    let found: Found = reply.json()?;
+fn whole(reply: &Reply) -> Result<hits::Found, Error> {
+    let found: hits::Found = reply.json()?;
     if found.is_partial() { Err(away("the server ran out of time")) } else { Ok(found) }
 }
 
-fn scored(found: Found) -> Scored {
+fn scored(found: hits::Found) -> Scored {
     found
         .hits()
         .into_iter()
