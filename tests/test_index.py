@@ -282,6 +282,21 @@ def test_another_model_is_refused(index):
     assert done.code == 1 and f"holds vectors of {LOCAL}" in done.err and "--embeddings-model" in done.err
 
 
+def test_what_an_interrupted_run_has_embedded_is_not_lost_to_another_model(here):
+    here.write("a.md", "Text.\n")
+    data = here.home / ".llm-gateway"
+    data.mkdir()
+    journal = data / "passages.jsonl.journal"
+    header = {"format": "llm-gateway passages 1", "embeddings_model": "cohere.embed-english-v3", "dimensions": 1024}
+    whole = json.dumps(header) + "\n" + json.dumps({"text": "Paid for.", "metadata": {}, "vector": ""}) + "\n"
+    journal.write_text(whole)
+    done = here()
+    assert done.code == 1 and "an interrupted run has embedded with cohere.embed-english-v3" in done.err, done.err
+    assert journal.read_text() == whole
+    journal.write_text(json.dumps(header) + "\n")
+    assert here.counts() == (1, 0, 0, 0), "one that holds nothing is nobody's loss"
+
+
 def test_a_pdf_that_takes_for_ever_or_grows_loses_only_itself(here):
     """A page tree that contains itself, and a stream that unpacks to more than the reader may have."""
     loop = b"%PDF-1.4\n1 0 obj\n<< /Type /Catalog /Pages 2 0 R >>\nendobj\n2 0 obj\n<< /Type /Pages /Kids [2 0 R 2 0 R] /Count 9 >>\nendobj\ntrailer\n<< /Root 1 0 R >>\n"

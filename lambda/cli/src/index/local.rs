@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::io::{BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::ops::Bound;
-use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// Where a line is.
@@ -95,6 +95,13 @@ impl Local {
         }
         let (dir, entries) = (dir.to_owned(), BTreeMap::new());
         let mut local = Local { dir, header, kept, journal, end: 0, entries, changed: false };
+        if let Some(theirs) = local.journal_of_others().map_err(cannot)? {
+            return Err(format!(
+                "{} holds what an interrupted run has embedded with {theirs}. Finish it with --embeddings-model \
+                 {theirs} (EMBEDDINGS_MODEL), or remove that file.",
+                local.dir.join(JOURNAL).display(),
+            ));
+        }
         local.read_kept().map_err(cannot)?;
         local.read_journal().map_err(cannot)?;
         Ok(local)
@@ -120,8 +127,19 @@ impl Local {
         Ok(())
     }
 
-    /// Takes over what an interrupted run has left, if it was of the same model, and cuts off a last line
-    /// that was not written to its end.
+    /// The model of what an interrupted run has left, if it was another one. It may have been paid for.
+    fn journal_of_others(&self) -> std::io::Result<Option<String>> {
+        let Some(file) = &self.journal else { return Ok(None) };
+        let (mut line, mut more) = (Vec::new(), Vec::new());
+        let mut lines = BufReader::new(file.try_clone()?);
+        lines.read_until(b'\n', &mut line)?;
+        let whole = lines.read_until(b'\n', &mut more)? > 0;
+        let header = serde_json::from_slice::<Header>(&line).ok();
+        let other = header.filter(|header| whole && *header != self.header);
+        Ok(other.map(|header| header.embeddings_model))
+    }
+
+    /// Takes over what an interrupted run has left, and cuts off a last line that was not written to its end.
     fn read_journal(&mut self) -> std::io::Result<()> {
         let Some(file) = &self.journal else { return Ok(()) };
         let mut file = file.try_clone()?;
@@ -275,14 +293,21 @@ fn journal(dir: &Path) -> Result<File, String> {
     let path = dir.join(JOURNAL);
     let cannot = |error| format!("{} cannot be written: {error}.", path.display());
     let mut options = File::options();
-    let file = options.create(true).truncate(false).read(true).write(true).open(&path).map_err(cannot)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::Error(error)) => Err(cannot(error)),
-        Err(TryLockError::WouldBlock) => Err(format!(
-            "Another `llm-gateway index` is writing the index in {}. Wait for it.",
-            dir.display()
-        )),
+    options.create(true).truncate(false).read(true).write(true);
+    loop {
+        let file = options.open(&path).map_err(cannot)?;
+        match file.try_lock() {
+            // Whoever held it has removed it between the two: it is nobody's journal any more.
+            Ok(()) if file.metadata().map_err(cannot)?.nlink() == 0 => {}
+            Ok(()) => return Ok(file),
+            Err(TryLockError::Error(error)) => return Err(cannot(error)),
+            Err(TryLockError::WouldBlock) => {
+                return Err(format!(
+                    "Another `llm-gateway index` is writing the index in {}. Wait for it.",
+                    dir.display()
+                ));
+            }
+        }
     }
 }
 

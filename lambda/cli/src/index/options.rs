@@ -13,7 +13,9 @@ Only `text` is necessary; filters find what `metadata` says.
 Passages go to the OpenSearch of OPENSEARCH_DOMAIN_ENDPOINT, or without one into this machine's index, where
 `llm-gateway serve` finds them. Indexing the same files again embeds only what is new. A changed file's
 passages are replaced, or stay where a new one is refused; those of files that are gone stay until --prune. An
-interrupted run goes on when the same command is run again. A file is known by its path as it is given here.
+interrupted run goes on when the same command is run again. A file is known by its path as it is given here:
+two directories of documents that are indexed by the same names, such as `docs`, replace (and with --prune
+remove) each other's passages. Give them other names, or an index each.
 
 Examples:
   llm-gateway index docs handbook.pdf --dry-run

@@ -3,9 +3,12 @@
 //! The tokenizer is `html5gum`, which follows WHATWG's rules and has no dependencies; a tree of elements
 //! (`html5ever` and what it needs) would be built only to be walked once in the order of the tokens.
 
+mod unseen;
+
 use super::blocks::{Block, Kind, is_blank};
 use html5gum::Tokenizer;
 use html5gum::emitters::default::{DefaultEmitter, StartTag, Token};
+use unseen::{Goes, Unseen};
 
 /// What stands in these is not read, or is not the page's own text.
 const UNREAD: [&str; 14] = [
@@ -90,8 +93,8 @@ struct Writer {
     began: u64,
     /// The first line of the block that is being written.
     first: usize,
-    /// The element whose text is left out, and how many of its name are open.
-    unread: Option<(String, usize)>,
+    /// The element whose text is left out.
+    unread: Option<Unseen>,
     /// White space stands before the next word.
     gap: bool,
     /// Lines and spaces mean something.
@@ -101,13 +104,15 @@ struct Writer {
 impl Writer {
     fn open(&mut self, tag: &StartTag<usize>, line: u64) {
         let name = String::from_utf8_lossy(&tag.name).into_owned();
-        if let Some((unread, depth)) = &mut self.unread {
-            *depth += usize::from(*unread == name);
-            return;
+        if let Some(unread) = &mut self.unread {
+            if unread.open(tag, &name) == Goes::On {
+                return;
+            }
+            self.unread = None;
         }
         let hidden = tag.attributes.contains_key(b"hidden".as_slice()) && !VOID.contains(&name.as_str());
         if UNREAD.contains(&name.as_str()) || hidden {
-            self.unread = (!tag.self_closing).then_some((name, 1));
+            self.unread = (!tag.self_closing).then(|| Unseen::new(name));
             return;
         }
         match name.as_str() {
@@ -130,12 +135,14 @@ impl Writer {
     }
 
     fn close(&mut self, name: &str) {
-        if let Some((unread, depth)) = &mut self.unread {
-            *depth -= usize::from(unread == name);
-            if *depth == 0 {
+        if let Some(unread) = &mut self.unread {
+            let goes = unread.close(name);
+            if goes != Goes::On {
                 self.unread = None;
             }
-            return;
+            if goes != Goes::Before {
+                return;
+            }
         }
         match name {
             "pre" if self.verbatim => {
@@ -294,10 +301,33 @@ mod tests {
         check("", &[]);
     }
 
+    #[test]
+    fn what_is_hidden_ends_where_a_browser_ends_it() {
+        for (html, seen) in [
+            ("<p hidden>x<p>y", "y"),
+            ("<p hidden>x <b>b</b> <button>c</button><div>y</div>", "y"),
+            ("<div><p hidden>x</div>y", "y"),
+            ("<ul><li hidden>x<ul><li>x</ul>x</ul>y", "y"),
+            ("<ul><li hidden>x<p>x<li>y</ul>", "- y"),
+            ("<li hidden>x</b></p>x</li>y", "y"),
+            ("<dl><dt hidden>x<dd>y</dl>", "y"),
+            ("<table><tr><td hidden>x<table><tr><td>x</table>x<td>y</table>", "| y"),
+            ("<table><tr hidden><td>x<td>x<tr><td>y</table>", "| y"),
+            ("<nav><ul><li>x<li>x</ul><a>x</a></nav>y", "y"),
+            ("<header><nav>x</header>y", "y"),
+            ("<nav><p>x<main>y</main>", "y"),
+            ("<div hidden>x<p>x<div>x</div></p>x</div>y", "y"),
+        ] {
+            let passages = split("p.html", html, Format::Html);
+            let texts: Vec<_> = passages.iter().map(|passage| passage.text.as_str()).collect();
+            assert_eq!(texts, [seen], "{html}");
+        }
+    }
+
     proptest! {
         #[test]
         fn any_text_is_read_and_every_line_has_its_number(
-            html in "(<p>|</p>|<h2>|</h2>|<pre>|</pre>|<nav>|</nav>|<td>|<li>|<br>|<title>|</title>|a|ü| |\n|&lt;|<|-){0,60}"
+            html in "(<p>|</p>|<h2>|</h2>|<pre>|</pre>|<nav>|</nav>|<td>|<li>|<br>|<title>|</title>|<p hidden>|<li hidden>|</ul>|a|ü| |\n|&lt;|<|-){0,60}"
         ) {
             let page = read(&html);
             prop_assert_eq!(page.text.lines().count(), page.lines.len());
