@@ -2,7 +2,7 @@
 
 use super::collection::Document;
 use super::split::Format;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,9 @@ use std::time::SystemTime;
 
 /// A larger file is a dump and not a document.
 const LARGEST: u64 = 2 * 1024 * 1024;
+
+/// How the reason begins where the system is in the way, and not what stands in the file.
+const UNREAD: &str = "cannot be read";
 
 /// A file that can be told from a later version of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +31,8 @@ pub struct Read {
     pub documents: Vec<Arc<Document>>,
     /// Files left out, each with the reason.
     pub skipped: Vec<(String, String)>,
+    /// Those among them that could not be read at all: the next try may, although they do not change.
+    pub unread: HashSet<String>,
 }
 
 /// The text and Markdown files under a directory, sorted by name. Hidden files and directories are
@@ -77,6 +82,9 @@ pub fn read(directory: &Path, stamps: &[Stamp], known: &Known) -> Read {
         match read_one(directory, stamp) {
             Ok(document) => read.documents.push(Arc::new(document)),
             Err(reason) => {
+                if reason.starts_with(UNREAD) {
+                    read.unread.insert(stamp.name.clone());
+                }
                 read.skipped.push((stamp.name.clone(), reason));
                 read.documents.extend(earlier.map(|(_, document)| Arc::clone(document)));
             }
@@ -89,7 +97,7 @@ fn read_one(directory: &Path, stamp: &Stamp) -> Result<Document, String> {
     if stamp.size > LARGEST {
         return Err("larger than 2 MB".to_owned());
     }
-    let bytes = fs::read(directory.join(&stamp.name)).map_err(|error| format!("cannot be read: {error}"))?;
+    let bytes = fs::read(directory.join(&stamp.name)).map_err(|error| format!("{UNREAD}: {error}"))?;
     let text = String::from_utf8(bytes).map_err(|_| "not UTF-8".to_owned())?;
     // A byte order mark is no part of the text, and would hide a heading in the first line.
     Ok(Document::new(&stamp.name, text.strip_prefix('\u{feff}').unwrap_or(&text)))
@@ -101,12 +109,15 @@ pub struct Known(HashMap<String, (Stamp, Arc<Document>)>);
 
 impl Known {
     /// Remembers the documents that were read. One that stays from before is remembered under its
-    /// new stamp: it is tried again when the file changes once more, not every two seconds.
-    pub fn new(stamps: &[Stamp], documents: &[Arc<Document>]) -> Known {
+    /// new stamp: it is tried again when the file changes once more, not every two seconds; but where the
+    /// file could not be read, under the stamp that is known of it, and it is tried at the next look.
+    pub fn next(&self, stamps: &[Stamp], read: &Read) -> Known {
         let by_name: HashMap<&str, &Arc<Document>> =
-            documents.iter().map(|document| (document.name.as_str(), document)).collect();
+            read.documents.iter().map(|document| (document.name.as_str(), document)).collect();
         let found = stamps.iter().filter_map(|stamp| {
             let document = by_name.get(stamp.name.as_str())?;
+            let unread = read.unread.contains(&stamp.name);
+            let stamp = if unread { &self.0.get(&stamp.name)?.0 } else { stamp };
             Some((stamp.name.clone(), (stamp.clone(), Arc::clone(document))))
         });
         Known(found.collect())
@@ -207,7 +218,7 @@ mod tests {
         directory.write("b.txt", "bb");
         let again = signature(directory.path()).unwrap();
         assert_ne!(again, stamps);
-        let second = read(directory.path(), &again, &Known::new(&stamps, &first.documents));
+        let second = read(directory.path(), &again, &Known::default().next(&stamps, &first));
         assert!(Arc::ptr_eq(&first.documents[0], &second.documents[0]));
         assert_ne!(first.documents[1].digest, second.documents[1].digest);
     }
@@ -220,7 +231,7 @@ mod tests {
         let first = read(directory.path(), &stamps, &Known::default());
         directory.write("a.txt", b"\xff\xff");
         let again = signature(directory.path()).unwrap();
-        let second = read(directory.path(), &again, &Known::new(&stamps, &first.documents));
+        let second = read(directory.path(), &again, &Known::default().next(&stamps, &first));
         assert!(Arc::ptr_eq(&first.documents[0], &second.documents[0]));
         assert_eq!(second.skipped.len(), 1);
     }
@@ -228,5 +239,26 @@ mod tests {
     #[test]
     fn a_directory_that_is_not_there_is_an_error() {
         assert!(signature(Path::new("/nowhere/at/all")).is_err());
+    }
+
+    #[test]
+    fn a_file_that_could_not_be_read_is_tried_again_though_it_did_not_change() {
+        let directory = TempDirectory::new();
+        directory.write("a.txt", "a");
+        let stamps = signature(directory.path()).unwrap();
+        // As where the system is out of file handles: there is nothing at this path.
+        let none = read(&directory.path().join("elsewhere"), &stamps, &Known::default());
+        assert!(none.documents.is_empty() && none.unread.contains("a.txt"));
+        let known = Known::default().next(&stamps, &none);
+        let then = read(directory.path(), &stamps, &known);
+        assert_eq!(names(&then), ["a.txt"]);
+        // Known, then changed, then not readable for a while.
+        let known = known.next(&stamps, &then);
+        directory.write("a.txt", "another");
+        let changed = signature(directory.path()).unwrap();
+        let stays = read(&directory.path().join("elsewhere"), &changed, &known);
+        assert!(Arc::ptr_eq(&stays.documents[0], &then.documents[0]));
+        let at_last = read(directory.path(), &changed, &known.next(&changed, &stays));
+        assert_ne!(at_last.documents[0].digest, then.documents[0].digest);
     }
 }

@@ -38,6 +38,10 @@ pub struct Directory {
     path: PathBuf,
     stamps: Vec<Stamp>,
     known: Known,
+    /// The documents of the last look.
+    documents: Documents,
+    /// Some files could not be read, and are tried again although nothing changed.
+    again: bool,
     /// The skipped files that were logged already, and are not worth a second line.
     logged: HashSet<String>,
     /// The directory could not be read at the last look.
@@ -48,8 +52,15 @@ impl Directory {
     /// A directory, and its documents as they are now. Fails if it cannot be read.
     pub fn open(path: PathBuf) -> io::Result<(Directory, Documents)> {
         let stamps = documents::signature(&path)?;
-        let (known, logged) = (Known::default(), HashSet::new());
-        let mut directory = Directory { path, stamps: Vec::new(), known, logged, away: false };
+        let mut directory = Directory {
+            path,
+            stamps: Vec::new(),
+            known: Known::default(),
+            documents: Vec::new(),
+            again: false,
+            logged: HashSet::new(),
+            away: false,
+        };
         let documents = directory.take(stamps);
         Ok((directory, documents))
     }
@@ -58,7 +69,13 @@ impl Directory {
         match documents::signature(&self.path) {
             Ok(stamps) => {
                 self.away = false;
-                (stamps != self.stamps).then(|| self.take(stamps))
+                let changed = stamps != self.stamps;
+                if !changed && !self.again {
+                    return None;
+                }
+                let before = self.documents.clone();
+                let documents = self.take(stamps);
+                (changed || !same(&before, &documents)).then_some(documents)
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.away, true) {
@@ -76,10 +93,16 @@ impl Directory {
                 tracing::warn!(file, reason, "document skipped");
             }
         }
-        self.known = Known::new(&stamps, &read.documents);
+        self.known = self.known.next(&stamps, &read);
         self.stamps = stamps;
+        self.again = !read.unread.is_empty();
+        self.documents.clone_from(&read.documents);
         read.documents
     }
+}
+
+fn same(some: &Documents, others: &Documents) -> bool {
+    some.len() == others.len() && some.iter().zip(others).all(|(one, other)| Arc::ptr_eq(one, other))
 }
 
 /// What is remembered between two looks at a file of passages.
