@@ -152,6 +152,14 @@ describe('retrieval', () => {
     expect(warnings.join()).toContain("data access policy must let the function's role");
   });
 
+  test.each([
+    ['https://search-docs-abcdefghijklmnopqrstuvwxyz.aos.us-east-1.on.aws', 'es', 'domain/docs/llm-gateway/_search'],
+    ['https://abc123.aoss.us-east-1.on.aws', 'aoss', 'collection/abc123'],
+  ])('of a name for IPv6 is allowed too: %s', (endpoint, service, resource) => {
+    const made = template({ OPENSEARCH_DOMAIN_ENDPOINT: endpoint });
+    expect(allowed(made, 'Function', service).join()).toContain(`on arn:aws:${service}:us-east-1:<AWS::AccountId>:${resource}`);
+  });
+
   test('of a domain under another name is allowed on the domain that is named beside it', () => {
     const arn = 'arn:aws:es:us-east-1:123456789012:domain/docs';
     const made = template({ OPENSEARCH_DOMAIN_ENDPOINT: 'https://search.example.com', OPENSEARCH_AUTH: 'iam', OPENSEARCH_ARN: arn });

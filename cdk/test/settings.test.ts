@@ -145,6 +145,17 @@ describe('what a setting leads to', () => {
   });
 });
 
+describe('an endpoint of OpenSearch', () => {
+  const { endpoints } = JSON.parse(readFileSync(new URL('../../contract/endpoints.json', import.meta.url), 'utf8')) as {
+    endpoints: { endpoint: string; signed_for: string | null }[];
+  };
+
+  test.each(endpoints)('$endpoint is signed for $signed_for, as the gateway has it', ({ endpoint, signed_for }) => {
+    const found = readSettings({ ...BASE, OPENSEARCH_DOMAIN_ENDPOINT: endpoint }).retrieval;
+    expect(found?.auth === 'iam' ? found.service : null).toBe(signed_for);
+  });
+});
+
 describe('the documents', () => {
   const read = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8');
 
