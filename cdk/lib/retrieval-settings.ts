@@ -50,6 +50,12 @@ export function domainName(endpoint: string): string | undefined {
   return places.exec(new URL(endpoint).hostname)?.[1];
 }
 
+/** The region in a name of AWS's own, which requests are signed for (`region_of` in the gateway's `auth.rs`). */
+export function regionOf(endpoint: string): string | undefined {
+  const ends = /\.([a-z0-9-]+)\.(?:(?:es|aoss)\.amazonaws\.com|es\.amazonaws\.com\.cn|on\.aws)$/;
+  return ends.exec(new URL(endpoint).hostname)?.[1];
+}
+
 /** The collection that an endpoint of OpenSearch Serverless's own names. */
 export function collectionId(endpoint: string): string | undefined {
   const places = /^([a-z0-9]+)\.(?:[a-z0-9-]+\.aoss\.amazonaws\.com|aoss\.[a-z0-9-]+\.on\.aws)$/;

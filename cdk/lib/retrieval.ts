@@ -8,7 +8,7 @@ import { Construct } from 'constructs';
 import { Collection } from './collection.ts';
 import type { GatewayFunction } from './gateway-function.ts';
 import type { Network } from './network.ts';
-import { collectionId, domainName, type RetrievalSettings } from './retrieval-settings.ts';
+import { collectionId, domainName, regionOf, type RetrievalSettings } from './retrieval-settings.ts';
 
 export interface RetrievalProps {
   readonly settings: RetrievalSettings;
@@ -72,7 +72,8 @@ export class Retrieval extends Construct {
 
   /** What an existing endpoint belongs to. */
   private arnOf(service: string, resource: string, resourceName: string | undefined): string {
-    return this.settings.arn ?? Stack.of(this).formatArn({ service, resource, resourceName });
+    const region = regionOf(this.endpoint);
+    return this.settings.arn ?? Stack.of(this).formatArn({ service, region, resource, resourceName });
   }
 
   private makeWriters(): iam.ManagedPolicy {

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { PLACEMENT_ACTIONS } from '../lib/network.ts';
+import { regionOf } from '../lib/retrieval-settings.ts';
 import { AUTHS, only, RETRIEVALS, resources, statements, synth, template, text, VPC } from './support.ts';
 
 /** What the policies of a logical id's beginning allow, as `action on resource`. */
@@ -158,6 +159,23 @@ describe('retrieval', () => {
   ])('of a name for IPv6 is allowed too: %s', (endpoint, service, resource) => {
     const made = template({ OPENSEARCH_DOMAIN_ENDPOINT: endpoint });
     expect(allowed(made, 'Function', service).join()).toContain(`on arn:aws:${service}:us-east-1:<AWS::AccountId>:${resource}`);
+  });
+
+  test.each([
+    ['https://search-docs-abcdefghijklmnopqrstuvwxyz.eu-west-1.es.amazonaws.com', 'es:eu-west-1'],
+    ['https://search-docs-abcdefghijklmnopqrstuvwxyz.aos.us-west-2.on.aws', 'es:us-west-2'],
+    ['https://abc123.eu-central-1.aoss.amazonaws.com', 'aoss:eu-central-1'],
+  ])('in another region is allowed there: %s', (endpoint, place) => {
+    const resources = statements(template({ OPENSEARCH_DOMAIN_ENDPOINT: endpoint })).flatMap(([, { Resource }]) => Resource);
+    expect(resources.filter((resource) => /^arn:aws:(es|aoss):/.test(resource) && !resource.startsWith(`arn:aws:${place}:`))).toEqual([]);
+    expect(resources.join()).toContain(`arn:aws:${place}:`);
+  });
+
+  test("takes an endpoint's region as the gateway does", () => {
+    const code = readFileSync(new URL('../../lambda/gateway/src/retrieval/opensearch/auth.rs', import.meta.url), 'utf8');
+    const cases = [...code.matchAll(/\("(https?:[^"]+)", (?:Some\("([a-z0-9-]+)"\)|None)\)/g)];
+    expect(cases.length).toBeGreaterThan(5);
+    for (const [, endpoint = '', region] of cases) expect(regionOf(endpoint), endpoint).toBe(region);
   });
 
   test('of a domain under another name is allowed on the domain that is named beside it', () => {
