@@ -68,6 +68,7 @@ export class GatewayStack extends Stack {
     let jobs: Jobs | undefined;
     if (concurrency !== undefined) {
       const worker = this.answering('Worker', 'LLM Gateway: works off jobs', 'worker');
+      this.out('WorkerRoleArn', worker.role.roleArn);
       jobs = new Jobs(this, 'Jobs', { worker, concurrency });
       jobs.grantSend(api);
       this.out('JobsQueueUrl', jobs.queue.queueUrl);
