@@ -98,7 +98,7 @@ export class Retrieval extends Construct {
       tlsSecurityPolicy: opensearch.TLSSecurityPolicy.TLS_1_2_PFS,
       nodeToNodeEncryption: true,
       encryptionAtRest: { enabled: true },
-      removalPolicy: retain ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
+      removalPolicy: retain ? RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE : RemovalPolicy.DESTROY,
       ...(network
         ? { vpc: network.vpc, vpcSubnets: [this.oneSubnet(network)], securityGroups: [this.openTo(network)] }
         : {}),

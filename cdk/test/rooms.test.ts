@@ -125,6 +125,11 @@ describe('functions in a VPC', () => {
   });
 });
 
+/** A name as CloudFormation will make it: with eight digits of the stack's id. */
+function named(value: unknown): string {
+  return text(value).replaceAll('<0 of <2 of <AWS::StackId> by /> by ->', '0a1b2c3d');
+}
+
 /** What a function may do to an index. */
 function searches(index: string): string[] {
   return ['ESHttpGet on _mapping', 'ESHttpGet on _settings', 'ESHttpPost on _search'].map((each) => `es:${each.replace(' on ', ` on ${index}/`)}`);
@@ -220,9 +225,13 @@ describe('retrieval', () => {
       ['<FunctionRole.Arn>', false],
       ['<WorkerRole.Arn>', false],
     ]);
-    const names = resources(made, 'AWS::OpenSearchServerless::AccessPolicy').map(([, { Properties }]) => Properties.Name);
+    const names = resources(made, 'AWS::OpenSearchServerless::AccessPolicy').map(([, { Properties }]) => named(Properties.Name));
     expect(new Set(names).size).toBe(3);
     for (const name of names) expect(name).toMatch(/^[a-z][a-z0-9-]{2,31}$/);
+    const collection = named(only(made, 'AWS::OpenSearchServerless::Collection').Name);
+    expect(collection).toMatch(/^[a-z][a-z0-9-]{2,22}-0a1b2c3d$/);
+    const opens = resources(made, 'AWS::OpenSearchServerless::SecurityPolicy').map(([, { Properties }]) => named(Properties.Policy));
+    for (const policy of opens) expect(policy).toContain(`"collection/${collection}"`);
     const policies = resources(made, 'AWS::OpenSearchServerless::SecurityPolicy').map(([, { Properties }]) => Properties.Type);
     expect(policies.sort()).toEqual(['encryption', 'network']);
   });
