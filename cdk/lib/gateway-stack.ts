@@ -2,7 +2,7 @@
 
 import { Annotations, CfnOutput, Stack, type StackProps } from 'aws-cdk-lib';
 import * as iam from 'aws-cdk-lib/aws-iam';
-import type { Construct } from 'constructs';
+import type { Construct, IConstruct } from 'constructs';
 import { ApiLogs } from './api-logs.ts';
 import { costPer1000, idleCost, modelCostPer1000 } from './costs.ts';
 import { CustomDomain } from './custom-domain.ts';
@@ -23,6 +23,11 @@ import { WebSocketApi } from './websocket-api.ts';
 
 export interface GatewayStackProps extends StackProps {
   readonly settings: Settings;
+}
+
+/** A stage of either kind of API. */
+interface IStage extends IConstruct {
+  readonly stageName: string;
 }
 
 export class GatewayStack extends Stack {
@@ -81,7 +86,7 @@ export class GatewayStack extends Stack {
     if (this.settings.waf) new Firewall(this, 'Firewall', { stage: stage.stageArn, perAddress: limits.rate * 60 });
     this.callers([...(auth.iam ? [rest] : []), ...(url ? [url] : [])]);
     this.keys(rest.keys);
-    this.out('ApiUrl', this.domain(rest.api.restApiId, stage.stageName, 'https', [stage]) ?? rest.api.url);
+    this.out('ApiUrl', this.domain(rest.api.restApiId, rest.api.url, 'https', stage) ?? rest.api.url);
     const [requests, refused, failed] = [rest.api.metricCount(), rest.api.metricClientError(), rest.api.metricServerError()];
     this.monitor({ requests, refused, failed }, jobs);
   }
@@ -101,7 +106,7 @@ export class GatewayStack extends Stack {
     this.callers(auth.iam ? [socket] : []);
     this.keys(socket.keys);
     const { stage } = socket;
-    this.out('ApiUrl', this.domain(socket.api.apiId, stage.stageName, 'wss', [stage]) ?? stage.url);
+    this.out('ApiUrl', this.domain(socket.api.apiId, stage.url, 'wss', stage) ?? stage.url);
     const metric = (name: string) => socket.api.metric(name, { statistic: 'Sum' });
     const [requests, refused, failed] = [metric('MessageCount'), metric('ClientError'), metric('ExecutionError')];
     this.monitor({ requests, refused, failed });
@@ -146,11 +151,13 @@ export class GatewayStack extends Stack {
     this.out('UsagePlanId', keys.planId);
   }
 
-  private domain(apiId: string, stage: string, scheme: string, after: Construct[]): string | undefined {
+  /** The URL by a name of the user's own; the API's own stays, and is output beside it. */
+  private domain(apiId: string, own: string, scheme: string, stage: IStage): string | undefined {
     const { domain: settings } = this.settings;
     if (!settings) return undefined;
-    const domain = new CustomDomain(this, 'Domain', { settings, apiId, stage });
-    domain.mapping.node.addDependency(...after);
+    const domain = new CustomDomain(this, 'Domain', { settings, apiId, stage: stage.stageName });
+    domain.mapping.node.addDependency(stage);
+    this.out('StageUrl', own);
     if (!settings.hostedZoneId) this.out('DomainTarget', domain.target);
     return `${scheme}://${settings.name}/`;
   }
