@@ -88,7 +88,7 @@ export class GatewayStack extends Stack {
     this.keys(rest.keys);
     this.out('ApiUrl', this.domain(rest.api.restApiId, rest.api.url, 'https', stage) ?? rest.api.url);
     const [requests, refused, failed] = [rest.api.metricCount(), rest.api.metricClientError(), rest.api.metricServerError()];
-    this.monitor({ requests, refused, failed }, jobs);
+    this.monitor({ requests, refused, failed: [failed] }, jobs);
   }
 
   private webSocket(): void {
@@ -108,8 +108,9 @@ export class GatewayStack extends Stack {
     const { stage } = socket;
     this.out('ApiUrl', this.domain(socket.api.apiId, stage.url, 'wss', stage) ?? stage.url);
     const metric = (name: string) => socket.api.metric(name, { statistic: 'Sum' });
-    const [requests, refused, failed] = [metric('MessageCount'), metric('ClientError'), metric('ExecutionError')];
-    this.monitor({ requests, refused, failed });
+    // What the function fails at is counted apart from what API Gateway fails at.
+    const failed = [metric('ExecutionError'), metric('IntegrationError')];
+    this.monitor({ requests: metric('MessageCount'), refused: metric('ClientError'), failed });
   }
 
   /** A function that answers, with all that answering takes. */
