@@ -176,6 +176,11 @@ describe('an endpoint of OpenSearch', () => {
 });
 
 describe('the documents', () => {
+  test('say that a host name does not go from one type of API to the other', () => {
+    const row = read('docs/settings.md').split('\n').find((line) => line.startsWith('| `DOMAIN_NAME`'));
+    expect(row).toContain('to change `API_GATEWAY_TYPE`, deploy once without the name');
+  });
+
   const read = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8');
 
   test('have every setting of the stack, with its default', () => {
