@@ -45,7 +45,7 @@ export class GatewayStack extends Stack {
     const { vpc, retrieval } = settings;
     if (vpc) this.network = new Network(this, 'Network', { settings: vpc, queue: settings.jobs !== undefined });
     this.store = new Store(this, 'Store', { retain: settings.retainTables });
-    this.models = new ModelAccess(this, 'Models', { ways: settings.models });
+    this.models = new ModelAccess(this, 'Models', { ways: settings.models, embedder: settings.embedder });
     if (retrieval) {
       const { network } = this;
       this.retrieval = new Retrieval(this, 'Retrieval', { settings: retrieval, network, retain: settings.retainTables });
@@ -120,6 +120,8 @@ export class GatewayStack extends Stack {
     const made = new GatewayFunction(this, id, { description, role, image: settings.image, settings, network });
     this.store.grantUse(made);
     this.models.grantInvoke(made);
+    // Only the REST API has a door to embed by.
+    if (role === 'api') this.models.grantEmbed(made);
     this.retrieval?.grantSearch(made);
     this.functions.push(made);
     return made;
