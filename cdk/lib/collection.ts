@@ -1,6 +1,6 @@
 /** A serverless collection of OpenSearch, for vectors, encrypted and open to whom its policy names. */
 
-import { Names, RemovalPolicy } from 'aws-cdk-lib';
+import { Aws, Fn, Names, RemovalPolicy } from 'aws-cdk-lib';
 import type * as iam from 'aws-cdk-lib/aws-iam';
 import * as serverless from 'aws-cdk-lib/aws-opensearchserverless';
 import { Construct } from 'constructs';
@@ -21,10 +21,12 @@ export class Collection extends Construct {
 
   constructor(scope: Construct, id: string, props: CollectionProps) {
     super(scope, id);
-    // Its policies find a collection by its name, so it has to have one; this one is the stack's alone.
-    this.name = Names.uniqueResourceName(this, { maxLength: 28, separator: '-' }).toLowerCase();
+    // Its policies find a collection by its name, so it has to have one. A part of the stack's id lets a stack
+    // made again stand beside the collection that an earlier one of its name left.
+    const stack = Fn.select(0, Fn.split('-', Fn.select(2, Fn.split('/', Aws.STACK_ID))));
+    this.name = `${Names.uniqueResourceName(this, { maxLength: 14, separator: '-' }).toLowerCase()}-${stack}`;
     this.index = props.index;
-    const removal = props.retain ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY;
+    const removal = props.retain ? RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE : RemovalPolicy.DESTROY;
     const resource = [`collection/${this.name}`];
     const encryption = new serverless.CfnSecurityPolicy(this, 'Encryption', {
       name: this.name,
@@ -58,13 +60,14 @@ export class Collection extends Construct {
 
   /** The collection's own half of the leave to search; IAM's is `aoss:APIAccessAll`. */
   grantSearch(role: iam.IRole): void {
-    this.access(`Reader${role.node.addr.slice(-8)}`, [role.roleArn], ['aoss:DescribeIndex', 'aoss:ReadDocument']);
+    this.access(`Reader${role.node.addr.slice(-7)}`, [role.roleArn], ['aoss:DescribeIndex', 'aoss:ReadDocument']);
   }
 
   private access(id: string, principals: string[], permissions: string[]): void {
-    const name = `${this.name.slice(0, 23)}-${this.node.children.length}${id.slice(-7)}`.toLowerCase();
+    // Of at most 32 characters: 14, 8 of the stack's id, 7 and two hyphens.
+    const name = `${this.name}-${id.slice(-7).toLowerCase()}`;
     new serverless.CfnAccessPolicy(this, id, {
-      name: name.slice(0, 32),
+      name,
       type: 'data',
       policy: `[{"Rules":[{"ResourceType":"index","Resource":["index/${this.name}/${this.index}"],"Permission":${JSON.stringify(permissions)}}],"Principal":["${principals.join('","')}"]}]`,
     });

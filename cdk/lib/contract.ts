@@ -115,7 +115,7 @@ function misfit(rule: Rule, value: string): string | undefined {
     case 'text':
     case 'list': {
       if (!rule.pattern) return undefined;
-      const pattern = new RegExp(rule.pattern);
+      const pattern = new RegExp(rule.pattern, 'u');
       const bad = (kind === 'list' ? items(value) : [value]).find((item) => !pattern.test(item));
       return bad === undefined ? undefined : `${name} must be ${rule.form}, not "${bad}".`;
     }

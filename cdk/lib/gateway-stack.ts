@@ -2,7 +2,7 @@
 
 import { Annotations, CfnOutput, Stack, type StackProps } from 'aws-cdk-lib';
 import * as iam from 'aws-cdk-lib/aws-iam';
-import type { Construct } from 'constructs';
+import type { Construct, IConstruct } from 'constructs';
 import { ApiLogs } from './api-logs.ts';
 import { costPer1000, idleCost, modelCostPer1000 } from './costs.ts';
 import { CustomDomain } from './custom-domain.ts';
@@ -25,6 +25,11 @@ export interface GatewayStackProps extends StackProps {
   readonly settings: Settings;
 }
 
+/** A stage of either kind of API. */
+interface IStage extends IConstruct {
+  readonly stageName: string;
+}
+
 export class GatewayStack extends Stack {
   private readonly settings: Settings;
   private readonly network?: Network;
@@ -40,7 +45,7 @@ export class GatewayStack extends Stack {
     const { vpc, retrieval } = settings;
     if (vpc) this.network = new Network(this, 'Network', { settings: vpc, queue: settings.jobs !== undefined });
     this.store = new Store(this, 'Store', { retain: settings.retainTables });
-    this.models = new ModelAccess(this, 'Models', { ways: settings.models });
+    this.models = new ModelAccess(this, 'Models', { ways: settings.models, embedder: settings.embedder });
     if (retrieval) {
       const { network } = this;
       this.retrieval = new Retrieval(this, 'Retrieval', { settings: retrieval, network, retain: settings.retainTables });
@@ -68,6 +73,7 @@ export class GatewayStack extends Stack {
     let jobs: Jobs | undefined;
     if (concurrency !== undefined) {
       const worker = this.answering('Worker', 'LLM Gateway: works off jobs', 'worker');
+      this.out('WorkerRoleArn', worker.role.roleArn);
       jobs = new Jobs(this, 'Jobs', { worker, concurrency });
       jobs.grantSend(api);
       this.out('JobsQueueUrl', jobs.queue.queueUrl);
@@ -80,9 +86,9 @@ export class GatewayStack extends Stack {
     if (this.settings.waf) new Firewall(this, 'Firewall', { stage: stage.stageArn, perAddress: limits.rate * 60 });
     this.callers([...(auth.iam ? [rest] : []), ...(url ? [url] : [])]);
     this.keys(rest.keys);
-    this.out('ApiUrl', this.domain(rest.api.restApiId, stage.stageName, 'https', [stage]) ?? rest.api.url);
+    this.out('ApiUrl', this.domain(rest.api.restApiId, rest.api.url, 'https', stage) ?? rest.api.url);
     const [requests, refused, failed] = [rest.api.metricCount(), rest.api.metricClientError(), rest.api.metricServerError()];
-    this.monitor({ requests, refused, failed }, jobs);
+    this.monitor({ requests, refused, failed: [failed] }, jobs);
   }
 
   private webSocket(): void {
@@ -100,10 +106,11 @@ export class GatewayStack extends Stack {
     this.callers(auth.iam ? [socket] : []);
     this.keys(socket.keys);
     const { stage } = socket;
-    this.out('ApiUrl', this.domain(socket.api.apiId, stage.stageName, 'wss', [stage]) ?? stage.url);
+    this.out('ApiUrl', this.domain(socket.api.apiId, stage.url, 'wss', stage) ?? stage.url);
     const metric = (name: string) => socket.api.metric(name, { statistic: 'Sum' });
-    const [requests, refused, failed] = [metric('MessageCount'), metric('ClientError'), metric('ExecutionError')];
-    this.monitor({ requests, refused, failed });
+    // What the function fails at is counted apart from what API Gateway fails at.
+    const failed = [metric('ExecutionError'), metric('IntegrationError')];
+    this.monitor({ requests: metric('MessageCount'), refused: metric('ClientError'), failed });
   }
 
   /** A function that answers, with all that answering takes. */
@@ -113,6 +120,8 @@ export class GatewayStack extends Stack {
     const made = new GatewayFunction(this, id, { description, role, image: settings.image, settings, network });
     this.store.grantUse(made);
     this.models.grantInvoke(made);
+    // Only the REST API has a door to embed by.
+    if (role === 'api') this.models.grantEmbed(made);
     this.retrieval?.grantSearch(made);
     this.functions.push(made);
     return made;
@@ -145,11 +154,13 @@ export class GatewayStack extends Stack {
     this.out('UsagePlanId', keys.planId);
   }
 
-  private domain(apiId: string, stage: string, scheme: string, after: Construct[]): string | undefined {
+  /** The URL by a name of the user's own; the API's own stays, and is output beside it. */
+  private domain(apiId: string, own: string, scheme: string, stage: IStage): string | undefined {
     const { domain: settings } = this.settings;
     if (!settings) return undefined;
-    const domain = new CustomDomain(this, 'Domain', { settings, apiId, stage });
-    domain.mapping.node.addDependency(...after);
+    const domain = new CustomDomain(this, 'Domain', { settings, apiId, stage: stage.stageName });
+    domain.mapping.node.addDependency(stage);
+    this.out('StageUrl', own);
     if (!settings.hostedZoneId) this.out('DomainTarget', domain.target);
     return `${scheme}://${settings.name}/`;
   }

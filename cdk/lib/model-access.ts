@@ -11,6 +11,8 @@ import type { GatewayFunction } from './gateway-function.ts';
 
 export interface ModelAccessProps {
   readonly ways: readonly Way[];
+  /** What embeds the questions of a search; every function that answers asks it. */
+  readonly embedder?: Way;
 }
 
 /**
@@ -40,23 +42,33 @@ const REACH: Readonly<Record<string, readonly string[]>> = {
 const POLICY_SIZE = 5_800;
 
 export class ModelAccess extends Construct {
-  private readonly policies: iam.ManagedPolicy[] = [];
+  private readonly policies: iam.ManagedPolicy[];
+  private readonly embedding: readonly Way[];
 
   constructor(scope: Construct, id: string, props: ModelAccessProps) {
     super(scope, id);
-    for (const statements of packed(props.ways.flatMap((way) => this.statements(way)))) {
-      const policy = new iam.ManagedPolicy(this, `Policy${this.policies.length}`, {
-        description: 'The models that LLM Gateway may invoke',
-        statements,
-      });
-      this.policies.push(policy);
-    }
+    const { embedder } = props;
+    const searches = (way: Way) => way.model === embedder?.model && way.profile === embedder.profile;
+    this.embedding = props.ways.filter((way) => way.embeds && !searches(way));
+    this.policies = this.made('Policy', props.ways.filter((way) => !this.embedding.includes(way)));
   }
 
   /** Lets a function invoke the models, and tells it from which region. */
   grantInvoke(to: GatewayFunction): void {
     to.set('REGION_ID', Stack.of(this).region);
     for (const policy of this.policies) to.role.addManagedPolicy(policy);
+  }
+
+  /** Lets a function embed for its callers, by every model that does. */
+  grantEmbed(to: GatewayFunction): void {
+    for (const policy of this.made('Embedding', this.embedding)) to.role.addManagedPolicy(policy);
+  }
+
+  private made(id: string, ways: readonly Way[]): iam.ManagedPolicy[] {
+    const description = 'The models that LLM Gateway may invoke';
+    return packed(ways.flatMap((way) => this.statements(way))).map(
+      (statements, place) => new iam.ManagedPolicy(this, `${id}${place}`, { description, statements }),
+    );
   }
 
   private statements(way: Way): iam.PolicyStatement[] {

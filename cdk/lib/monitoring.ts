@@ -25,7 +25,8 @@ export interface MonitoringProps {
 export interface ApiMetrics {
   readonly requests: cloudwatch.IMetric;
   readonly refused: cloudwatch.IMetric;
-  readonly failed: cloudwatch.IMetric;
+  /** Failures of each kind, which the alarm adds up. */
+  readonly failed: readonly cloudwatch.IMetric[];
 }
 
 /** What the gateway writes into its log as metrics (`lambda/gateway/src/telemetry/emf.rs`). */
@@ -84,7 +85,7 @@ export class Monitoring extends Construct {
     const functions = props.functions.map((each) => each.function);
     add('FunctionErrors', sum(functions.map((each) => each.metricErrors({ period: PERIOD }))), 1, 'A function failed or ran out of time.');
     add('FunctionThrottles', sum(functions.map((each) => each.metricThrottles({ period: PERIOD }))), 1, 'Lambda refused to run a function.');
-    add('ApiFailures', props.api.failed, 5, 'API Gateway answered five times or more with a failure of its own or of the function.');
+    add('ApiFailures', sum(props.api.failed), 5, 'API Gateway answered five times or more with a failure of its own or of the function.');
     add('ReplyErrors', byDoor('errors', 'Sum', props.type), 5, 'Five replies or more ended in an error.');
     add('StoreFailures', byDoor('store_failures', 'Sum', props.type), 5, 'Replies went on without the tables.');
     add('Throttles', byDoor('throttles', 'Sum', props.type), 20, 'Bedrock, or a limit of ours, was too busy twenty times or more.');
@@ -108,7 +109,7 @@ export class Monitoring extends Construct {
         graph('Replies by model', [found('total_ms', 'model', 'SampleCount')]),
       ],
       [
-        graph('Refused and failed by API Gateway', [api.refused, api.failed]),
+        graph('Refused and failed by API Gateway', [api.refused, ...api.failed]),
         graph('Errors by door', [found('errors', 'door', 'Sum'), found('refused', 'door', 'Sum')]),
         graph('Failed functions', functions.map((each) => each.metricErrors({ period: PERIOD }))),
       ],
@@ -167,11 +168,11 @@ function worst(metric: string, statistic: string, type: 'rest' | 'websocket'): c
   return together(ofDoors(metric, statistic, type), (ids) => `MAX([${ids.join(', ')}])`);
 }
 
-function sum(metrics: cloudwatch.IMetric[]): cloudwatch.IMetric {
+function sum(metrics: readonly cloudwatch.IMetric[]): cloudwatch.IMetric {
   return together(metrics, (ids) => ids.map((id) => `FILL(${id}, 0)`).join(' + '));
 }
 
-function together(metrics: cloudwatch.IMetric[], expression: (ids: string[]) => string): cloudwatch.IMetric {
+function together(metrics: readonly cloudwatch.IMetric[], expression: (ids: string[]) => string): cloudwatch.IMetric {
   const [only, ...others] = metrics;
   if (only && others.length === 0) return only;
   const named = metrics.map((metric, place) => [`m${place}`, metric] as const);

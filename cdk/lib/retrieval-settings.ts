@@ -18,14 +18,17 @@ export interface RetrievalSettings {
   readonly passwordSecret?: string;
 }
 
+/** How AWS's own names end; the gateway goes by the same (`lambda/gateway/src/config/retrieval.rs`). */
+const AWS = ['.amazonaws.com', '.amazonaws.com.cn', '.on.aws'];
+
 /** The search that is set, if any. */
 export function retrieval(values: Values): RetrievalSettings | undefined {
   const endpoint = values.text('OPENSEARCH_DOMAIN_ENDPOINT');
   const create = values.text('OPENSEARCH_CREATE') as 'domain' | 'serverless' | undefined;
   if (!endpoint && !create) return undefined;
   const host = endpoint ? new URL(endpoint).hostname : '';
-  const serverless = create === 'serverless' || /\.aoss\.amazonaws\.com$/.test(host);
-  const ours = create !== undefined || /\.amazonaws\.com$/.test(host);
+  const serverless = create === 'serverless' || host.includes('.aoss.');
+  const ours = create !== undefined || AWS.some((end) => host.endsWith(end));
   const auth = ours ? 'iam' : 'none';
   return {
     endpoint,
@@ -43,11 +46,18 @@ export function retrieval(values: Values): RetrievalSettings | undefined {
 
 /** The managed domain that an endpoint of OpenSearch Service's own names. */
 export function domainName(endpoint: string): string | undefined {
-  const host = new URL(endpoint).hostname;
-  return /^(?:search|vpc)-(.+)-[a-z0-9]{26}\.[a-z0-9-]+\.es\.amazonaws\.com$/.exec(host)?.[1];
+  const places = /^(?:search|vpc)-(.+)-[a-z0-9]{26}\.(?:[a-z0-9-]+\.es\.amazonaws\.com(?:\.cn)?|aos\.[a-z0-9-]+\.on\.aws)$/;
+  return places.exec(new URL(endpoint).hostname)?.[1];
+}
+
+/** The region in a name of AWS's own, which requests are signed for (`region_of` in the gateway's `auth.rs`). */
+export function regionOf(endpoint: string): string | undefined {
+  const ends = /\.([a-z0-9-]+)\.(?:(?:es|aoss)\.amazonaws\.com|es\.amazonaws\.com\.cn|on\.aws)$/;
+  return ends.exec(new URL(endpoint).hostname)?.[1];
 }
 
 /** The collection that an endpoint of OpenSearch Serverless's own names. */
 export function collectionId(endpoint: string): string | undefined {
-  return /^([a-z0-9]+)\.[a-z0-9-]+\.aoss\.amazonaws\.com$/.exec(new URL(endpoint).hostname)?.[1];
+  const places = /^([a-z0-9]+)\.(?:[a-z0-9-]+\.aoss\.amazonaws\.com|aoss\.[a-z0-9-]+\.on\.aws)$/;
+  return places.exec(new URL(endpoint).hostname)?.[1];
 }

@@ -8,7 +8,7 @@ import { Construct } from 'constructs';
 import { Collection } from './collection.ts';
 import type { GatewayFunction } from './gateway-function.ts';
 import type { Network } from './network.ts';
-import { collectionId, domainName, type RetrievalSettings } from './retrieval-settings.ts';
+import { collectionId, domainName, regionOf, type RetrievalSettings } from './retrieval-settings.ts';
 
 export interface RetrievalProps {
   readonly settings: RetrievalSettings;
@@ -72,7 +72,8 @@ export class Retrieval extends Construct {
 
   /** What an existing endpoint belongs to. */
   private arnOf(service: string, resource: string, resourceName: string | undefined): string {
-    return this.settings.arn ?? Stack.of(this).formatArn({ service, resource, resourceName });
+    const region = regionOf(this.endpoint);
+    return this.settings.arn ?? Stack.of(this).formatArn({ service, region, resource, resourceName });
   }
 
   private makeWriters(): iam.ManagedPolicy {
@@ -97,7 +98,7 @@ export class Retrieval extends Construct {
       tlsSecurityPolicy: opensearch.TLSSecurityPolicy.TLS_1_2_PFS,
       nodeToNodeEncryption: true,
       encryptionAtRest: { enabled: true },
-      removalPolicy: retain ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
+      removalPolicy: retain ? RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE : RemovalPolicy.DESTROY,
       ...(network
         ? { vpc: network.vpc, vpcSubnets: [this.oneSubnet(network)], securityGroups: [this.openTo(network)] }
         : {}),

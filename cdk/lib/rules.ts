@@ -14,6 +14,7 @@ export function conflicts(values: Values, catalog: Catalog, vars: Vars): string[
     ...network(values),
     ...names(values),
     ...retrieval(values, vars),
+    ...embedder(values, catalog),
     ...size(values),
   ];
 }
@@ -163,12 +164,14 @@ function retrieval(values: Values, vars: Vars): string[] {
   if (endpoint && !endpoint.startsWith('https://')) {
     wrong.push('OPENSEARCH_DOMAIN_ENDPOINT must begin with https:// in the stack: passages are not sent in the clear.');
   }
-  wrong.push(...unnamed(values));
+  wrong.push(...address(endpoint), ...unnamed(values));
   const basic = values.text('OPENSEARCH_AUTH') === 'basic' || values.text('OPENSEARCH_USERNAME') !== undefined;
   if (create && (basic || values.text('OPENSEARCH_AUTH') === 'none')) {
     wrong.push('OPENSEARCH_CREATE makes an OpenSearch that IAM guards. Unset OPENSEARCH_AUTH and OPENSEARCH_USERNAME.');
   } else if (endpoint && basic && !(values.text('OPENSEARCH_USERNAME') && values.text('OPENSEARCH_PASSWORD_SECRET'))) {
     wrong.push('OPENSEARCH_AUTH=basic needs OPENSEARCH_USERNAME and OPENSEARCH_PASSWORD_SECRET.');
+  } else if (endpoint && values.text('OPENSEARCH_USERNAME')?.includes(':')) {
+    wrong.push('OPENSEARCH_USERNAME must not hold a colon: basic authentication ends it there.');
   }
   if (create !== 'serverless' && values.list('OPENSEARCH_WRITERS').length > 0) {
     wrong.push('OPENSEARCH_WRITERS is for OPENSEARCH_CREATE=serverless. Elsewhere attach the policy that the stack makes, or your own.');
@@ -182,6 +185,25 @@ function retrieval(values: Values, vars: Vars): string[] {
   return wrong;
 }
 
+/** What a function would refuse at its start. The address is not repeated: a password may stand in it. */
+function address(endpoint: string | undefined): string[] {
+  if (!endpoint) return [];
+  const { pathname, search: query, username, password } = new URL(endpoint);
+  if (/^\/*$/.test(pathname) && query + username + password === '') return [];
+  return [
+    'OPENSEARCH_DOMAIN_ENDPOINT must be an address without a path, such as https://search-docs.us-east-1.es.amazonaws.com; ' +
+      'a user has a setting of its own, OPENSEARCH_USERNAME.',
+  ];
+}
+
+/** The functions open the model of the search at their start, whatever the mode. */
+function embedder(values: Values, catalog: Catalog): string[] {
+  const name = values.text('EMBEDDINGS_MODEL');
+  if (!search(values) || !name || catalog.choose(name)?.embeds) return [];
+  const known = catalog.ids().filter((id) => catalog.choose(id)?.embeds);
+  return [`EMBEDDINGS_MODEL must be one of ${known.join(', ')}, not "${name}".`];
+}
+
 /** A permission needs the name of what it is for. */
 function unnamed(values: Values): string[] {
   const { endpoint, create, auth, service, arn } = search(values) ?? {};
@@ -189,7 +211,7 @@ function unnamed(values: Values): string[] {
   const name = service === 'aoss' ? collectionId(endpoint) : domainName(endpoint);
   if (name !== undefined) return [];
   return [
-    `OPENSEARCH_ARN is missing: what is behind ${endpoint} cannot be told from its name. Set it to the ARN of the domain ` +
+    `OPENSEARCH_ARN is missing: what is behind ${new URL(endpoint).hostname} cannot be told from its name. Set it to the ARN of the domain ` +
       'or collection.',
   ];
 }

@@ -78,6 +78,8 @@ export interface Settings {
   readonly limits: Limits;
   readonly origins: readonly string[];
   readonly models: readonly Way[];
+  /** What embeds the questions of a search. */
+  readonly embedder?: Way;
   /** What answers where a request names no model. */
   readonly defaultModel: Way;
   readonly pushIntervalMs: number;
@@ -129,6 +131,7 @@ export function readSettings(vars: Vars): Settings {
     },
     origins: values.list('ALLOWED_ORIGINS'),
     models: models(values, catalog),
+    embedder: embedder(values, catalog),
     defaultModel: need(catalog.choose(values.text('DEFAULT_MODEL') ?? catalog.default)),
     // What the gateway does on Lambda where nothing is said.
     pushIntervalMs: values.number('PUSH_INTERVAL_MS') ?? 100,
@@ -163,11 +166,14 @@ function authorizerImage(values: Values, type: 'rest' | 'websocket'): Image | un
 function models(values: Values, catalog: Catalog): Way[] {
   const allowed = values.list('ALLOWED_MODELS');
   const names = allowed.length > 0 ? allowed : catalog.ids();
-  const embedder = retrieval(values) && values.text('RETRIEVAL_MODE') !== 'text';
-  const searched = embedder ? [catalog.choose(values.text('EMBEDDINGS_MODEL') ?? catalog.defaultEmbedding)] : [];
-  const ways = [...names.flatMap((name) => catalog.ways(name)), ...searched];
+  const ways = [...names.flatMap((name) => catalog.ways(name)), embedder(values, catalog)];
   const byTarget = new Map(ways.filter((way) => way !== undefined).map((way) => [`${way.profile}.${way.model}`, way]));
   return [...byTarget.values()];
+}
+
+function embedder(values: Values, catalog: Catalog): Way | undefined {
+  if (!retrieval(values) || values.text('RETRIEVAL_MODE') === 'text') return undefined;
+  return catalog.choose(values.text('EMBEDDINGS_MODEL') ?? catalog.defaultEmbedding);
 }
 
 function domain(values: Values): DomainSettings | undefined {

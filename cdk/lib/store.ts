@@ -25,6 +25,8 @@ export class Store extends Construct {
       encryption: dynamodb.TableEncryptionV2.dynamoOwnedKey(),
       pointInTimeRecoverySpecification: { pointInTimeRecoveryEnabled: true },
       deletionProtection: props.retain,
+      // Also after a failed first deployment: CloudFormation could not delete a protected table, and its
+      // rollback would fail. An empty table costs nothing and its name is nobody's.
       removalPolicy: props.retain ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
     };
     this.answers = new dynamodb.TableV2(this, 'Answers', kept);

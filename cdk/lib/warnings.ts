@@ -25,7 +25,7 @@ export function warnings(settings: Settings, idle: number): Record<string, strin
 }
 
 /** What OpenSearch needs that no stack can give. */
-function search({ vpc, retrieval }: Settings): Record<string, string> {
+function search({ vpc, retrieval, jobs }: Settings): Record<string, string> {
   if (!retrieval) return {};
   const { create, endpoint, auth, service } = retrieval;
   const said: Record<string, string> = {};
@@ -39,10 +39,14 @@ function search({ vpc, retrieval }: Settings): Record<string, string> {
       'OpenSearch is outside the VPC: VPC_SUBNETS must route to a NAT gateway, or answers come without passages.';
   }
   if (endpoint && auth === 'iam') {
+    const roles =
+      jobs === undefined
+        ? "the function's role (output FunctionRoleArn)"
+        : "the functions' roles (outputs FunctionRoleArn and WorkerRoleArn)";
     said['opensearch-access'] =
       service === 'aoss'
-        ? "The collection's data access policy must let the function's role (output FunctionRoleArn) read the index."
-        : "Where the domain has fine-grained access control, map the function's role (output FunctionRoleArn) to a role that reads the index.";
+        ? `The collection's data access policy must let ${roles} read the index.`
+        : `Where the domain has fine-grained access control, map ${roles} to a role that reads the index.`;
   }
   return said;
 }

@@ -126,7 +126,7 @@ function hasWhatIsOn(template: Template, each: Combination): void {
     'ModelCostPer1000Usd',
     'StateTable',
     ...(['api-key', 'api-key+iam', 'bearer'].includes(each.auth) ? ['ApiKeyId', 'UsagePlanId'] : []),
-    ...(each.jobs ? ['JobsQueueUrl', 'DeadLetterQueueUrl'] : []),
+    ...(each.jobs ? ['JobsQueueUrl', 'DeadLetterQueueUrl', 'WorkerRoleArn'] : []),
     ...(each.url ? ['FunctionUrl'] : []),
     ...(each.url || ['iam', 'api-key+iam'].includes(each.auth) ? ['CallerPolicyArn'] : []),
     ...(each.retrieval === 'none' ? [] : ['OpenSearchEndpoint']),

@@ -72,6 +72,22 @@ describe('what a function may invoke', () => {
     expect(allowed({ ALLOWED_MODELS: HAIKU })).not.toContain(embedder);
   });
 
+  test('is an embedding model of callers for the function behind the REST API only', () => {
+    const embeds = (vars: Record<string, string>, id: string) => {
+      const made = template(vars);
+      const role = resources(made, 'AWS::IAM::Role').find(([name]) => name.startsWith(`${id}Role`))?.[1].Properties;
+      const own = role.ManagedPolicyArns.map((each: { Ref: string }) => each.Ref);
+      const may = statements(made).filter(([policy, each]) => own.includes(policy) && each.Action.includes('bedrock:InvokeModel'));
+      return [...new Set(may.flatMap(([, { Resource }]) => Resource.map((resource) => resource.split('/')[1])))];
+    };
+    const search = { OPENSEARCH_CREATE: 'domain' };
+    expect(embeds({ JOBS: 'on' }, 'Function').length).toBeGreaterThan(3);
+    expect(embeds({ JOBS: 'on' }, 'Worker')).toEqual([]);
+    expect(embeds({ JOBS: 'on', ...search }, 'Worker')).toEqual(['amazon.titan-embed-text-v2:0']);
+    expect(embeds({ API_GATEWAY_TYPE: 'websocket' }, 'Function')).toEqual([]);
+    expect(embeds({ API_GATEWAY_TYPE: 'websocket', ...search }, 'Function')).toEqual(['amazon.titan-embed-text-v2:0']);
+  });
+
   test('is every model that can be reached, where nothing is said, and no model inside the process', () => {
     const reached = new Set(readSettings(BASE).models.map((way) => way.model));
     expect(reached.size).toBeGreaterThan(30);

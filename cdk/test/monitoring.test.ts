@@ -58,6 +58,12 @@ describe('alarms', () => {
     for (const alarm of silent.values()) expect(alarm.AlarmActions).toBeUndefined();
   });
 
+  test('count failures of API Gateway and of the function behind a WebSocket', () => {
+    const [, alarm] = [...alarms({ ...ON, ...WEBSOCKET })].find(([id]) => id.startsWith('MonitoringApiFailures')) ?? [];
+    const metrics = JSON.stringify(alarm?.Metrics);
+    for (const name of ['ExecutionError', 'IntegrationError']) expect(metrics).toContain(`"MetricName":"${name}"`);
+  });
+
   test('stay quiet where nothing is measured', () => {
     for (const [, { Properties }] of resources(template(FULL), 'AWS::CloudWatch::Alarm')) {
       expect(Properties.TreatMissingData).toBe('notBreaching');

@@ -47,7 +47,7 @@ describe('a REST API', () => {
     expect(only(bearer, 'AWS::ApiGateway::RestApi').ApiKeySourceType).toBe('AUTHORIZER');
     const authorizer = only(bearer, 'AWS::ApiGateway::Authorizer');
     expect([authorizer.Type, authorizer.AuthorizerResultTtlInSeconds]).toEqual(['REQUEST', 0]);
-    expect(authorizer.IdentitySource ?? '').toBe('');
+    expect(authorizer).not.toHaveProperty('IdentitySource');
     expect(synth(AUTHS['bearer'] ?? {}).warnings.join()).toMatch(/authorizer runs at each call: \$0\.000\d for 1,000/);
   });
 });

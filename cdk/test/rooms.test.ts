@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { PLACEMENT_ACTIONS } from '../lib/network.ts';
+import { regionOf } from '../lib/retrieval-settings.ts';
 import { AUTHS, only, RETRIEVALS, resources, statements, synth, template, text, VPC } from './support.ts';
 
 /** What the policies of a logical id's beginning allow, as `action on resource`. */
@@ -124,6 +125,11 @@ describe('functions in a VPC', () => {
   });
 });
 
+/** A name as CloudFormation will make it: with eight digits of the stack's id. */
+function named(value: unknown): string {
+  return text(value).replaceAll('<0 of <2 of <AWS::StackId> by /> by ->', '0a1b2c3d');
+}
+
 /** What a function may do to an index. */
 function searches(index: string): string[] {
   return ['ESHttpGet on _mapping', 'ESHttpGet on _settings', 'ESHttpPost on _search'].map((each) => `es:${each.replace(' on ', ` on ${index}/`)}`);
@@ -150,6 +156,31 @@ describe('retrieval', () => {
     const { template: made, warnings } = synth(RETRIEVALS['collection'] ?? {});
     expect(allowed(made, 'Function', 'aoss')).toEqual(['aoss:APIAccessAll on arn:aws:aoss:us-east-1:<AWS::AccountId>:collection/abc123']);
     expect(warnings.join()).toContain("data access policy must let the function's role");
+  });
+
+  test.each([
+    ['https://search-docs-abcdefghijklmnopqrstuvwxyz.aos.us-east-1.on.aws', 'es', 'domain/docs/llm-gateway/_search'],
+    ['https://abc123.aoss.us-east-1.on.aws', 'aoss', 'collection/abc123'],
+  ])('of a name for IPv6 is allowed too: %s', (endpoint, service, resource) => {
+    const made = template({ OPENSEARCH_DOMAIN_ENDPOINT: endpoint });
+    expect(allowed(made, 'Function', service).join()).toContain(`on arn:aws:${service}:us-east-1:<AWS::AccountId>:${resource}`);
+  });
+
+  test.each([
+    ['https://search-docs-abcdefghijklmnopqrstuvwxyz.eu-west-1.es.amazonaws.com', 'es:eu-west-1'],
+    ['https://search-docs-abcdefghijklmnopqrstuvwxyz.aos.us-west-2.on.aws', 'es:us-west-2'],
+    ['https://abc123.eu-central-1.aoss.amazonaws.com', 'aoss:eu-central-1'],
+  ])('in another region is allowed there: %s', (endpoint, place) => {
+    const resources = statements(template({ OPENSEARCH_DOMAIN_ENDPOINT: endpoint })).flatMap(([, { Resource }]) => Resource);
+    expect(resources.filter((resource) => /^arn:aws:(es|aoss):/.test(resource) && !resource.startsWith(`arn:aws:${place}:`))).toEqual([]);
+    expect(resources.join()).toContain(`arn:aws:${place}:`);
+  });
+
+  test("takes an endpoint's region as the gateway does", () => {
+    const code = readFileSync(new URL('../../lambda/gateway/src/retrieval/opensearch/auth.rs', import.meta.url), 'utf8');
+    const cases = [...code.matchAll(/\("(https?:[^"]+)", (?:Some\("([a-z0-9-]+)"\)|None)\)/g)];
+    expect(cases.length).toBeGreaterThan(5);
+    for (const [, endpoint = '', region] of cases) expect(regionOf(endpoint), endpoint).toBe(region);
   });
 
   test('of a domain under another name is allowed on the domain that is named beside it', () => {
@@ -194,9 +225,13 @@ describe('retrieval', () => {
       ['<FunctionRole.Arn>', false],
       ['<WorkerRole.Arn>', false],
     ]);
-    const names = resources(made, 'AWS::OpenSearchServerless::AccessPolicy').map(([, { Properties }]) => Properties.Name);
+    const names = resources(made, 'AWS::OpenSearchServerless::AccessPolicy').map(([, { Properties }]) => named(Properties.Name));
     expect(new Set(names).size).toBe(3);
     for (const name of names) expect(name).toMatch(/^[a-z][a-z0-9-]{2,31}$/);
+    const collection = named(only(made, 'AWS::OpenSearchServerless::Collection').Name);
+    expect(collection).toMatch(/^[a-z][a-z0-9-]{2,22}-0a1b2c3d$/);
+    const opens = resources(made, 'AWS::OpenSearchServerless::SecurityPolicy').map(([, { Properties }]) => named(Properties.Policy));
+    for (const policy of opens) expect(policy).toContain(`"collection/${collection}"`);
     const policies = resources(made, 'AWS::OpenSearchServerless::SecurityPolicy').map(([, { Properties }]) => Properties.Type);
     expect(policies.sort()).toEqual(['encryption', 'network']);
   });

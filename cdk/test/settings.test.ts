@@ -93,6 +93,14 @@ describe('settings that do not go together', () => {
     [{ ...ENDPOINT, OPENSEARCH_PASSWORD: 'hush' }, 'OPENSEARCH_PASSWORD would stand in the CloudFormation template'],
     [{ ...ENDPOINT, OPENSEARCH_AUTH: 'basic' }, 'needs OPENSEARCH_USERNAME and OPENSEARCH_PASSWORD_SECRET'],
     [{ ...ENDPOINT, OPENSEARCH_USERNAME: 'reader' }, 'needs OPENSEARCH_USERNAME and OPENSEARCH_PASSWORD_SECRET'],
+    [{ ...ENDPOINT, OPENSEARCH_USERNAME: 'a:reader', OPENSEARCH_PASSWORD_SECRET: SECRET }, 'must not hold a colon'],
+    [{ OPENSEARCH_DOMAIN_ENDPOINT: 'https://search.example.com/docs' }, 'without a path'],
+    [{ OPENSEARCH_DOMAIN_ENDPOINT: 'https://search.example.com/?a=b' }, 'without a path'],
+    [{ OPENSEARCH_DOMAIN_ENDPOINT: 'https://reader:hush@search.example.com' }, 'OPENSEARCH_USERNAME'],
+    [{ ...CREATE, EMBEDDINGS_MODEL: 'amazon.titan-embed-text-v3' }, 'EMBEDDINGS_MODEL must be one of amazon.titan-embed-text-v2:0'],
+    [{ ...CREATE, EMBEDDINGS_MODEL: 'amazon.nova-lite-v1:0' }, 'EMBEDDINGS_MODEL must be one of'],
+    [{ ...CREATE, EMBEDDINGS_MODEL: 'local.hashed-embedding-256' }, 'EMBEDDINGS_MODEL must be one of'],
+    [{ ...CREATE, EMBEDDINGS_MODEL: 'eu.cohere.embed-v4:0' }, 'not "eu.cohere.embed-v4:0"'],
     [{ ...CREATE, OPENSEARCH_USERNAME: 'reader', OPENSEARCH_PASSWORD_SECRET: SECRET }, 'that IAM guards'],
     [{ OPENSEARCH_CREATE: 'serverless' }, 'needs OPENSEARCH_WRITERS'],
     [{ ...CREATE, OPENSEARCH_WRITERS: 'arn:aws:iam::123456789012:role/A' }, 'OPENSEARCH_WRITERS is for'],
@@ -102,7 +110,18 @@ describe('settings that do not go together', () => {
     expect(said[0]).toContain(part);
   });
 
+  test.each(['Docs', 'docs*', 'a/b', 'a,b', '_docs', 'a b', 'É'])('an index %s is refused, as the functions would', (index) => {
+    expect(sentences({ OPENSEARCH_INDEX: index }).join()).toContain('OPENSEARCH_INDEX must be the name of one index or alias');
+  });
+
+  test('an address may end in a slash, an index be an alias in any script, and the model of a search have a profile', () => {
+    const model = { EMBEDDINGS_MODEL: 'us.cohere.embed-v4:0' };
+    expect(sentences({ ...model, OPENSEARCH_DOMAIN_ENDPOINT: 'https://search.example.com/', OPENSEARCH_INDEX: 'büro-2.1_a' })).toEqual([]);
+    expect(sentences({ EMBEDDINGS_MODEL: 'local.hashed-embedding-256' })).toEqual([]);
+  });
+
   test('a password is not repeated', () => {
+    expect(sentences({ OPENSEARCH_DOMAIN_ENDPOINT: 'https://reader:hush-hush@search.example.com' }).join()).not.toContain('hush-hush');
     expect(sentences({ OPENSEARCH_PASSWORD: 'hush-hush' }).join()).not.toContain('hush-hush');
   });
 });
@@ -145,7 +164,23 @@ describe('what a setting leads to', () => {
   });
 });
 
+describe('an endpoint of OpenSearch', () => {
+  const { endpoints } = JSON.parse(readFileSync(new URL('../../contract/endpoints.json', import.meta.url), 'utf8')) as {
+    endpoints: { endpoint: string; signed_for: string | null }[];
+  };
+
+  test.each(endpoints)('$endpoint is signed for $signed_for, as the gateway has it', ({ endpoint, signed_for }) => {
+    const found = readSettings({ ...BASE, OPENSEARCH_DOMAIN_ENDPOINT: endpoint }).retrieval;
+    expect(found?.auth === 'iam' ? found.service : null).toBe(signed_for);
+  });
+});
+
 describe('the documents', () => {
+  test('say that a host name does not go from one type of API to the other', () => {
+    const row = read('docs/settings.md').split('\n').find((line) => line.startsWith('| `DOMAIN_NAME`'));
+    expect(row).toContain('to change `API_GATEWAY_TYPE`, deploy once without the name');
+  });
+
   const read = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8');
 
   test('have every setting of the stack, with its default', () => {

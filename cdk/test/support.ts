@@ -110,6 +110,8 @@ export function text(value: unknown): string {
   if (kind === 'Fn::Join') return (inner as [string, unknown[]])[1].map(text).join('');
   if (kind === 'Ref') return `<${inner as string}>`;
   if (kind === 'Fn::GetAtt') return `<${(inner as string[]).join('.')}>`;
+  if (kind === 'Fn::Select') return `<${(inner as [number, unknown])[0]} of ${text((inner as [number, unknown])[1])}>`;
+  if (kind === 'Fn::Split') return `${text((inner as [string, unknown])[1])} by ${(inner as [string, unknown])[0]}`;
   return JSON.stringify(value);
 }
 

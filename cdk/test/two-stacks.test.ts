@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { resources, template, text, WEBSOCKET } from './support.ts';
+import { RETRIEVALS, resources, template, text, WEBSOCKET } from './support.ts';
 
 /** Properties that AWS keeps unique in an account, by type. */
 const UNIQUE: Record<string, string> = {
@@ -53,6 +53,12 @@ describe('what stays when the stack goes', () => {
     expect(kept.map((each) => each.Type).sort()).toEqual(
       ['AWS::ApiGateway::Account', 'AWS::DynamoDB::GlobalTable', 'AWS::DynamoDB::GlobalTable', 'AWS::IAM::Role'].sort(),
     );
+  });
+
+  test.each([RETRIEVALS['new domain'], RETRIEVALS['new collection']])('is an OpenSearch too, but not of a first deployment that fails: %j', (vars) => {
+    const made = Object.values(template(vars ?? {}).Resources).filter((each) => each.Type.startsWith('AWS::OpenSearch') && !each.Type.endsWith('AccessPolicy'));
+    expect(made.length).toBeGreaterThan(0);
+    for (const each of made) expect([each.DeletionPolicy, each.UpdateReplacePolicy], each.Type).toEqual(['RetainExceptOnCreate', 'Retain']);
   });
 
   test('is stated of everything that keeps something', () => {

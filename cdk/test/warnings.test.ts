@@ -23,6 +23,12 @@ describe('what is said before a stack is deployed', () => {
     expect(Object.keys(warnings(readSettings({ ...BASE, ...vars }), 0))).toEqual(expected);
   });
 
+  test.each([RETRIEVALS['domain'], RETRIEVALS['collection']])('names every role that searches: %j', (vars) => {
+    const said = (jobs: string) => warnings(readSettings({ ...BASE, ...vars, JOBS: jobs }), 0)['opensearch-access'];
+    expect(said('off')).toMatch(/the function's role \(output FunctionRoleArn\)/);
+    expect(said('on')).toMatch(/the functions' roles \(outputs FunctionRoleArn and WorkerRoleArn\)/);
+  });
+
   test('includes a cost that comes without any call', () => {
     expect(warnings(readSettings(BASE), 7)['idle-cost']).toContain('$7.00 a month');
   });

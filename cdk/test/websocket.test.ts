@@ -64,6 +64,8 @@ describe('a custom domain', () => {
     const made = template({ ...type, ...DOMAIN });
     expect(made.Outputs['ApiUrl']?.Value).toBe(url);
     expect(made.Outputs['DomainTarget']).toBeDefined();
+    expect(made.Outputs['StageUrl']).toEqual(template(type).Outputs['ApiUrl']);
+    expect(template(type).Outputs['StageUrl']).toBeUndefined();
     expect(resources(made, 'AWS::Route53::RecordSet')).toEqual([]);
     const [[, mapping] = []] = resources(made, 'AWS::ApiGatewayV2::ApiMapping');
     expect(mapping?.DependsOn).toContain(resources(made, stage)[0]?.[0]);

@@ -20,7 +20,7 @@ UNSEEN = [
     ("worker", "sqs:DeleteMessage", "*", "the event source mapping asks with the worker's role"),
     ("worker", "dynamodb:BatchWriteItem", "*", "an answer too large for one row is written in parts"),
     ("api worker ws", "es:ESHttpGet", "*/_mapping", "what a filter compares is read from the index's fields"),
-    ("worker ws", "bedrock:InvokeModel", "*", "retrieval embeds the question, where an index is set"),
+    ("worker", "bedrock:InvokeModel", "*", "retrieval embeds the question, where an index is set"),
     ("ws", "execute-api:ManageConnections", "*/DELETE/*", "a connection that lost the end of a reply is closed"),
 ]
 # The regions to which AWS may carry a request through a geographic profile.

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's helpers may fail")]
 
 use gateway::config::Settings;
+use gateway::config::retrieval::Auth;
 use gateway::model::catalog::Catalog;
 use serde::Deserialize;
 use std::collections::BTreeSet;
@@ -37,6 +38,17 @@ struct Case {
     asked: String,
     region: String,
     invoked: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Endpoints {
+    endpoints: Vec<Endpoint>,
+}
+
+#[derive(Deserialize)]
+struct Endpoint {
+    endpoint: String,
+    signed_for: Option<String>,
 }
 
 impl Rule {
@@ -165,5 +177,20 @@ fn a_name_means_the_same_model_in_each_region_as_it_does_to_the_stack() {
     for case in models.choices {
         let chosen = catalog.choose(&case.asked, &case.region).map(|choice| choice.invoke_id);
         assert_eq!(chosen, case.invoked, "{} in {}", case.asked, case.region);
+    }
+}
+
+#[test]
+fn requests_to_an_endpoint_are_signed_for_the_service_that_the_stack_permits() {
+    let cases: Endpoints = serde_json::from_str(include_str!("../../../contract/endpoints.json")).unwrap();
+    assert!(!cases.endpoints.is_empty());
+    for case in cases.endpoints {
+        let own = [("OPENSEARCH_DOMAIN_ENDPOINT".to_owned(), case.endpoint.clone())];
+        let found = Settings::from_vars(own).unwrap().retrieval.opensearch.unwrap();
+        let service = match found.auth {
+            Auth::Iam(service) => Some(service.name()),
+            _ => None,
+        };
+        assert_eq!(service, case.signed_for.as_deref(), "{}", case.endpoint);
     }
 }
