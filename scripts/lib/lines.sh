@@ -37,7 +37,7 @@ print_lines() {
   url=$(output ApiUrl) auth=$(output AuthMode) id=$(output ApiKeyId)
   echo
   echo "$stack runs $digest in $region."
-  for out in ApiUrl DomainTarget FunctionUrl CallerPolicyArn DashboardUrl AnswersTable StateTable JobsQueueUrl DeadLetterQueueUrl OpenSearchEndpoint; do
+  for out in ApiUrl DomainTarget FunctionUrl CallerPolicyArn FunctionRoleArn WorkerRoleArn DocumentsPolicyArn DashboardUrl AnswersTable StateTable JobsQueueUrl DeadLetterQueueUrl OpenSearchEndpoint; do
     key=$(output "$out")
     [ -z "$key" ] || printf '  %-19s %s\n' "$out" "$key"
   done
