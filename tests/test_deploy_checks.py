@@ -93,6 +93,11 @@ def test_an_image_that_is_not_in_the_registry_is_not_deployed(account):
     refused(account, f"IMAGE_DIGEST={DIGEST} ARCHITECTURE=x86_64 scripts/deploy --no-push", DIGEST, "without --no-push")
 
 
+def test_bearer_keys_of_a_websocket_need_the_image_that_reads_them(account):
+    line = f"API_GATEWAY_TYPE=websocket BEARER_KEYS=true IMAGE_DIGEST={DIGEST} ARCHITECTURE=x86_64 scripts/deploy --no-push"
+    refused(account, line, "AUTHORIZER_IMAGE_DIGEST is missing")
+
+
 def test_there_is_nothing_to_go_back_from_or_remove_without_a_stack(account):
     refused(account, "scripts/deploy --rollback", "no stack LlmGatewayStack")
     refused(account, "scripts/destroy --yes", "no stack LlmGatewayStack")

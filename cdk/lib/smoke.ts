@@ -25,15 +25,33 @@ type Say = (line: string) => void;
 
 /** The first request starts a function; the model may think. In milliseconds. */
 const PATIENCE = 60_000;
+/** How long a fresh key or role may be unknown, and the pause before it is tried again. In milliseconds. */
+export interface Settling {
+  readonly limit: number;
+  readonly pause: number;
+}
+const SETTLING: Settling = { limit: 90_000, pause: 5_000 };
 const QUESTION = 'Answer with the one word: ready';
 const TOKENS = 16;
 
 /** Asks; rejects with a sentence about the first thing that is not as it should be. */
-export async function smoke(deployed: Deployed, say: Say): Promise<void> {
-  await (deployed.url.startsWith('ws') ? socket(deployed, say) : rest(deployed, say));
+export async function smoke(deployed: Deployed, say: Say, settling = SETTLING): Promise<void> {
+  await (deployed.url.startsWith('ws') ? socket(deployed, say, settling) : rest(deployed, say, settling));
 }
 
-async function rest(deployed: Deployed, say: Say): Promise<void> {
+/** Tries until it is settled, or the time is over; gives what came last. */
+async function settled<T>(attempt: () => Promise<T>, isSettled: (got: T) => boolean, { limit, pause }: Settling): Promise<T> {
+  const end = Date.now() + limit;
+  for (;;) {
+    const got = await attempt();
+    if (isSettled(got) || Date.now() + pause > end) return got;
+    await new Promise((resolve) => setTimeout(resolve, pause));
+  }
+}
+
+const known = ({ status }: { status: number }) => status !== 403 && status < 500;
+
+async function rest(deployed: Deployed, say: Say, settling: Settling): Promise<void> {
   const path = encodeURIComponent(deployed.model);
   const body = JSON.stringify({ prompt: QUESTION, parameters: { max_tokens: TOKENS }, invalidate_cache: true });
   if (deployed.auth !== 'none') {
@@ -43,11 +61,11 @@ async function rest(deployed: Deployed, say: Say): Promise<void> {
     say(`without credentials it refuses (${stranger.status})`);
   }
   const own = credentials(deployed);
-  const health = await ask(deployed, 'GET', 'health', own, undefined, true);
+  const health = await settled(() => ask(deployed, 'GET', 'health', own, undefined, true), known, settling);
   if (health.status !== 200) throw new Error(`GET /health answered ${health.status} in place of 200: ${health.said}`);
   say('GET /health answers');
   const headers = { 'content-type': 'application/json', ...own };
-  const answer = await ask(deployed, 'POST', path, headers, body, true);
+  const answer = await settled(() => ask(deployed, 'POST', path, headers, body, true), known, settling);
   if (answer.status !== 200) throw new Error(`A question was answered ${answer.status} in place of 200: ${answer.said}`);
   if (typeof JSON.parse(answer.said).completion !== 'string') throw new Error(`The answer has no completion: ${answer.said}`);
   say(`${deployed.model} answers`);
@@ -88,7 +106,7 @@ function signature(
   return signed;
 }
 
-async function socket(deployed: Deployed, say: Say): Promise<void> {
+async function socket(deployed: Deployed, say: Say, settling: Settling): Promise<void> {
   if (deployed.auth !== 'none') {
     const stranger = await connect(deployed.url, {}).then(
       (open) => (open.terminate(), undefined),
@@ -100,10 +118,12 @@ async function socket(deployed: Deployed, say: Say): Promise<void> {
   }
   const own = credentials(deployed);
   const { auth, region, credentials: keys } = deployed;
-  const headers = auth.includes('iam') ? signature(new URL(deployed.url), region, own, keys, 'GET') : own;
-  const open = await connect(deployed.url, headers).catch((error: Error) => {
-    throw new Error(`The connection did not open: ${error.message}`);
-  });
+  const attempt = () => {
+    const headers = auth.includes('iam') ? signature(new URL(deployed.url), region, own, keys, 'GET') : own;
+    return connect(deployed.url, headers).catch((error: Error) => error);
+  };
+  const open = await settled(attempt, (got) => !(got instanceof Error), settling);
+  if (open instanceof Error) throw new Error(`The connection did not open: ${open.message}`);
   try {
     say('the connection opens');
     await talk(open, deployed, say);

@@ -23,7 +23,7 @@ async function ask(answer: Answer, more: Partial<Deployed> = {}): Promise<string
 async function told(url: string, more: Partial<Deployed>): Promise<string[]> {
   const said: string[] = [];
   const deployed: Deployed = { url, region: 'us-east-1', auth: 'api-key', model: 'a.b:0', key: 'the-key', ...more };
-  await smoke(deployed, (line) => said.push(line));
+  await smoke(deployed, (line) => said.push(line), { limit: 300, pause: 10 });
   expect(said.join(), 'the key is never said').not.toContain('the-key');
   return said;
 }
@@ -54,6 +54,17 @@ describe('a REST API', () => {
 
   test('that lets strangers in is no success', async () => {
     await expect(ask(api(() => true))).rejects.toThrow('without credentials was answered 200 in place of 401 or 403');
+  });
+
+  test('that does not know a fresh key at once is asked again', async () => {
+    const asked = { health: 0, model: 0 };
+    const fresh: Answer = (request, reply) => {
+      const failing = request.url?.endsWith('/health') ? ++asked.health < 3 : withKey(request) && ++asked.model < 3;
+      if (withKey(request) && failing) reply.writeHead(asked.model > 0 ? 502 : 403).end('{}');
+      else api(withKey)(request, reply);
+    };
+    expect(await ask(fresh)).toContain('a.b:0 answers');
+    expect(asked).toEqual({ health: 3, model: 3 });
   });
 
   test('that does not answer says with which status, or that nobody is there', async () => {
@@ -91,6 +102,13 @@ describe('a WebSocket API', () => {
       'the function answers by a push',
       'a.b:0 answers',
     ]);
+  });
+
+  test('that refuses a fresh key at first is asked again', async () => {
+    let refusals = 0;
+    const fresh = (request: IncomingMessage) => withKey(request) && ++refusals > 2;
+    expect(await serve(well, fresh)).toContain('a.b:0 answers');
+    expect(refusals).toBe(3);
   });
 
   test('that opens for strangers, or for nobody, is no success', async () => {

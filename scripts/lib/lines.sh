@@ -7,7 +7,9 @@ QUESTION='What is a dead letter? Answer in one sentence.'
 # Asks the deployed URL. The key and the credentials go through a pipe, never into an argument.
 smoke_test() {
   local url auth model
-  url=${SMOKE_URL:-$(output ApiUrl)} auth=$(output AuthMode) model=$(fact callable)
+  # A name of the user's own may not lead to the API yet.
+  url=$(output StageUrl) auth=$(output AuthMode) model=$(fact callable)
+  url=${SMOKE_URL:-${url:-$(output ApiUrl)}}
   { api_key && credentials; } >"$work/secrets" || return
   (cd cdk && node --import tsx bin/smoke.ts "$url" "$auth" "$model" "$region" <"$work/secrets")
 }
@@ -35,7 +37,7 @@ print_lines() {
   url=$(output ApiUrl) auth=$(output AuthMode) id=$(output ApiKeyId)
   echo
   echo "$stack runs $digest in $region."
-  for out in ApiUrl FunctionUrl CallerPolicyArn DashboardUrl AnswersTable StateTable JobsQueueUrl DeadLetterQueueUrl OpenSearchEndpoint; do
+  for out in ApiUrl DomainTarget FunctionUrl CallerPolicyArn FunctionRoleArn WorkerRoleArn DocumentsPolicyArn DashboardUrl AnswersTable StateTable JobsQueueUrl DeadLetterQueueUrl OpenSearchEndpoint; do
     key=$(output "$out")
     [ -z "$key" ] || printf '  %-19s %s\n' "$out" "$key"
   done
