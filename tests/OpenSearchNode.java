@@ -31,6 +31,8 @@ public class OpenSearchNode {
             "path.data", data.resolve("data").toString(),
             "path.logs", data.resolve("logs").toString(),
             "discovery.type", "single-node",
+            // What is used is counted, not what the collector has yet to free: a small heap is full of that.
+            "indices.breaker.total.use_real_memory", "false",
             "http.host", "127.0.0.1",
             "http.port", "0",
             "transport.host", "127.0.0.1",

@@ -13,6 +13,7 @@ from target import ROOT, until
 
 pytestmark = pytest.mark.stack("it starts what it needs by itself")
 
+SEARCH = {"OPENSEARCH_DOMAIN_ENDPOINT": "https://search-docs-abcdefghijklmnopqrstuvwxyz.us-east-1.es.amazonaws.com"}
 KINDS = {
     "rest": {
         "API_GATEWAY_TYPE": "rest",
@@ -20,9 +21,9 @@ KINDS = {
         "JOBS": "on",
         "FUNCTION_URL": "on",
         "MONITORING": "on",
-        "OPENSEARCH_DOMAIN_ENDPOINT": "https://search-docs-abcdefghijklmnopqrstuvwxyz.us-east-1.es.amazonaws.com",
+        **SEARCH,
     },
-    "websocket": {"API_GATEWAY_TYPE": "websocket", "BEARER_KEYS": "true"},
+    "websocket": {"API_GATEWAY_TYPE": "websocket", "BEARER_KEYS": "true", **SEARCH},
 }
 # As the emulator reads a signature: who made it.
 SIGNED = "AWS4-HMAC-SHA256 Credential=AKIADEPLOYER/20261123/us-east-1/execute-api/aws4_request, SignedHeaders=host"
@@ -68,8 +69,11 @@ def test_a_user_goes_from_template_env_to_printed_urls_and_back_to_nothing_left(
     nothing_differs(account)
     the_binaries_answer_with_what_the_stack_gave_them(account)
     check_policies(account)
+    reader = account.settings["AUTHORIZER_IMAGE_DIGEST"]
     second = deploy_another_image(account, first)
     go_back(account, first, second)
+    assert account.settings["AUTHORIZER_IMAGE_DIGEST"] == reader, "who reads the keys goes back too"
+    a_policy_in_use_stops_the_removal(account)
     remove_everything(account)
 
 
@@ -170,6 +174,20 @@ def go_back(account, first, second):
     # Once more goes forward again.
     _, said = account.succeed("scripts/deploy --rollback --check")
     assert f"going back from {first} to {second}" in said
+
+
+def a_policy_in_use_stops_the_removal(account):
+    policy = account.outputs().get("CallerPolicyArn")
+    if policy is None:
+        return
+    iam = account.client("iam")
+    iam.create_user(UserName="caller")
+    iam.attach_user_policy(UserName="caller", PolicyArn=policy)
+    code, _, said = account.run("scripts/destroy --yes")
+    commands = [line for line in said.splitlines() if "iam detach-user-policy" in line]
+    assert code == 1 and "Nothing was changed" in said and account.outputs() and len(commands) == 1
+    account.succeed(commands[0])
+    iam.delete_user(UserName="caller")
 
 
 def remove_everything(account):

@@ -177,6 +177,8 @@ export class GatewayStack extends Stack {
     this.out('AnswersTable', this.store.answers.tableName);
     this.out('StateTable', this.store.state.tableName);
     this.out('ImageDigest', settings.functions.image.digest);
+    // Of a WebSocket API; a REST API reads bearer keys with the image that answers.
+    if (settings.authorizerImage && settings.type === 'websocket') this.out('AuthorizerImageDigest', settings.authorizerImage.digest);
     this.out('AuthMode', authMode(settings.auth));
     if (this.retrieval) this.out('OpenSearchEndpoint', this.retrieval.endpoint);
     if (this.retrieval?.writers) this.out('DocumentsPolicyArn', this.retrieval.writers.managedPolicyArn);

@@ -128,6 +128,7 @@ function hasWhatIsOn(template: Template, each: Combination): void {
     ...(['api-key', 'api-key+iam', 'bearer'].includes(each.auth) ? ['ApiKeyId', 'UsagePlanId'] : []),
     ...(each.jobs ? ['JobsQueueUrl', 'DeadLetterQueueUrl', 'WorkerRoleArn'] : []),
     ...(each.url ? ['FunctionUrl'] : []),
+    ...(each.type === 'websocket' && each.auth === 'bearer' ? ['AuthorizerImageDigest'] : []),
     ...(each.url || ['iam', 'api-key+iam'].includes(each.auth) ? ['CallerPolicyArn'] : []),
     ...(each.retrieval === 'none' ? [] : ['OpenSearchEndpoint']),
     ...(each.retrieval.startsWith('new') ? ['DocumentsPolicyArn'] : []),

@@ -47,11 +47,12 @@ check_settings() {
 # A fact of the template, as cdk/lib/facts.ts names it.
 fact() { sed -n "s/^$1=//p" "$work/facts"; }
 
-# Sets `running`, the digest that is deployed, and `functions`; both empty where there is no stack.
+# Sets `running`, the digest that is deployed, `running_authorizer`, where that has an image of its own, and
+# `answering`, the function that answers; all empty where there is no stack.
 check_stack() {
   local status
   status=$(stack_status "$stack") || exit 1
-  running='' functions=''
+  running='' running_authorizer='' answering=''
   case $status in
     '') return 0 ;;
     ROLLBACK_COMPLETE | ROLLBACK_FAILED | DELETE_FAILED | REVIEW_IN_PROGRESS)
@@ -61,9 +62,9 @@ check_stack() {
     *IN_PROGRESS) fail "The stack $stack is being changed ($status). Wait until that is over, and deploy again." ;;
   esac
   read_outputs
-  running=$(output ImageDigest)
-  functions=$(ask_aws cloudformation list-stack-resources --stack-name "$stack" \
-    --query "sort(StackResourceSummaries[?ResourceType=='AWS::Lambda::Function'].PhysicalResourceId)") ||
+  running=$(output ImageDigest) running_authorizer=$(output AuthorizerImageDigest)
+  answering=$(ask_aws cloudformation list-stack-resources --stack-name "$stack" \
+    --query "StackResourceSummaries[?ResourceType=='AWS::Lambda::Function' && starts_with(LogicalResourceId, 'Function')].[PhysicalResourceId]") ||
     fail_of_aws cloudformation CloudFormation ListStackResources
 }
 

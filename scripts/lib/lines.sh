@@ -43,6 +43,7 @@ print_lines() {
   done
   echo
   echo "Idle it costs \$$(output IdleCostUsd) a month, and what is stored; 1,000 answers cost about \$$(output CostPer1000Usd), and \$$(output ModelCostPer1000Usd) to the model."
+  echo "CloudWatch takes \$0.30 a month for each of 7 metrics of each model and each door that is used, by the hour."
   echo
   case $auth in *iam*) echo "Whoever is not an administrator needs the policy CallerPolicyArn to ask it." ;; esac
   if [ -n "$id" ]; then
