@@ -32,7 +32,7 @@ describe('a value that does not fit its setting', () => {
       number: ['many', '-1', String((rule.max ?? 0) + 1), ...(rule.fraction ? [] : ['1.5'])],
       url: ['search'],
       list: rule.pattern ? ['?'] : [],
-      text: rule.pattern ? ['?'] : [],
+      text: rule.pattern ? ['_ ?'] : [],
     }[rule.kind];
     return bad.map((value) => [rule.name, value] as const);
   });
@@ -112,6 +112,10 @@ describe('settings that do not go together', () => {
 
   test.each(['Docs', 'docs*', 'a/b', 'a,b', '_docs', 'a b', 'É'])('an index %s is refused, as the functions would', (index) => {
     expect(sentences({ OPENSEARCH_INDEX: index }).join()).toContain('OPENSEARCH_INDEX must be the name of one index or alias');
+  });
+
+  test.each(['_id', 'two words', 'a.', 'meta*'])('%s is no name of a field', (field) => {
+    expect(sentences({ OPENSEARCH_TEXT_FIELD: field }).join()).toContain('OPENSEARCH_TEXT_FIELD must be the name of a field');
   });
 
   test('an address may end in a slash, an index be an alias in any script, and the model of a search have a profile', () => {
