@@ -108,13 +108,22 @@ class Functions(Target):
             self.queue = queues().create(f"jobs-{new_id()}")[0] if self.elasticmq else None
             if self.answers:
                 self.upload()
-        if RECORD and not self.taps:
-            self.taps = Taps(self.settings())
-        with open(self.home / "emulator.log", "a") as log:
-            self.process = subprocess.Popen(
-                self.command(), stdout=subprocess.PIPE, stderr=log, text=True
-            )
-        self.urls = json.loads(self.process.stdout.readline())
+        said = ""
+        for _ in range(3):
+            if RECORD and not self.taps:
+                self.taps = Taps(self.settings())
+            with open(self.home / "emulator.log", "a") as log:
+                self.process = subprocess.Popen(
+                    self.command(), stdout=subprocess.PIPE, stderr=log, text=True
+                )
+            said = self.process.stdout.readline()
+            if said or not self.taps:
+                break
+            # Its port was free a moment ago, and somebody else's connection has it now.
+            self.process.wait(10)
+            self.taps.stop()
+            self.taps = None
+        self.urls = json.loads(said)
         self.url = self.urls["rest"]
         return self
 
