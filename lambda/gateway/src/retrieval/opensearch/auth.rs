@@ -86,8 +86,7 @@ impl Signer {
     async fn identity(&self) -> Result<Identity, Error> {
         let mut known = self.known.lock().await;
         let now = SystemTime::now();
-        if let Some((identity, until)) = known.as_ref().filter(|(_, until)| now < *until) {
-            let _ = until;
+        if let Some((identity, _)) = known.as_ref().filter(|(_, until)| now < *until) {
             return Ok(identity.clone());
         }
         let fetched = self.provider.provide_credentials().await;
