@@ -1,6 +1,6 @@
 /** Functions inside the user's VPC, and the endpoints through which they reach AWS from there. */
 
-import { Stack } from 'aws-cdk-lib';
+import { Annotations, Stack } from 'aws-cdk-lib';
 import * as ec2 from 'aws-cdk-lib/aws-ec2';
 import * as iam from 'aws-cdk-lib/aws-iam';
 import { Construct } from 'constructs';
@@ -34,16 +34,19 @@ export class Network extends Construct {
     // Which zone a subnet is in does not matter here; CDK wants a name for it.
     const zones = settings.subnets.map((_, place) => `${Stack.of(this).region}-${place}`);
     this.vpc = ec2.Vpc.fromVpcAttributes(this, 'Vpc', { vpcId: settings.id, availabilityZones: zones });
-    this.subnets = {
-      subnets: settings.subnets.map((subnetId, place) =>
-        ec2.Subnet.fromSubnetAttributes(this, `Subnet${place}`, { subnetId, availabilityZone: zones[place] }),
-      ),
-    };
+    this.subnets = { subnets: settings.subnets.map((subnetId, place) => this.subnet(place, subnetId, zones[place])) };
     this.securityGroup = ec2.SecurityGroup.fromSecurityGroupId(this, 'SecurityGroup', settings.securityGroup, {
       // The group is the user's: nothing is added to it.
       mutable: false,
     });
     if (settings.endpoints) this.endpoints(props);
+  }
+
+  private subnet(place: number, subnetId: string, availabilityZone?: string): ec2.ISubnet {
+    const subnet = ec2.Subnet.fromSubnetAttributes(this, `Subnet${place}`, { subnetId, availabilityZone });
+    // Nothing here asks a subnet for its route table.
+    Annotations.of(subnet).acknowledgeWarning('@aws-cdk/aws-ec2:noSubnetRouteTableId');
+    return subnet;
   }
 
   /** Where a function is put. */

@@ -66,6 +66,18 @@ check_stack() {
   answering=$(ask_aws cloudformation list-stack-resources --stack-name "$stack" \
     --query "StackResourceSummaries[?ResourceType=='AWS::Lambda::Function' && starts_with(LogicalResourceId, 'Function')].[PhysicalResourceId]") ||
     fail_of_aws cloudformation CloudFormation ListStackResources
+  check_name
+}
+
+# API Gateway has no APIs of both kinds under one name, and CloudFormation makes the new one first.
+check_name() {
+  local name
+  name=$(setting DOMAIN_NAME)
+  case $type,$(output StageUrl) in
+    *, | rest,https:* | websocket,wss:*) return 0 ;;
+  esac
+  [ "$name" != "$(output ApiUrl | cut -d / -f 3)" ] ||
+    fail "DOMAIN_NAME=$name belongs to the API that runs, which is of the other kind, so API_GATEWAY_TYPE=$type cannot take it over in one step. Empty DOMAIN_NAME, deploy once without it, and again with it."
 }
 
 # The models that are named, by a call of the control plane: nothing is generated.

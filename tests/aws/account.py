@@ -68,6 +68,7 @@ class Account:
             "AWS_ENDPOINT_URL": self.url,
             "AWS_ENDPOINT_URL_S3_FOR_CLOUDFORMATION": f"http://localhost:{port}",
             "AWS_EC2_METADATA_DISABLED": "true",
+            "CDK_VALIDATION": "false",
         }
         self.write(**settings)
         until(self.answers, 60, 0.1, "moto's start")
@@ -158,8 +159,8 @@ class Account:
         made = stacks.describe_stacks()["Stacks"]
         cdk = [stacks.list_stack_resources(StackName=one["StackName"]) for one in made if one["StackName"] == "CDKToolkit"]
         own = {resource["PhysicalResourceId"] for page in cdk for resource in page["StackResourceSummaries"]}
-        names = lambda service, call, field, name: [
-            one[name] if name else one for one in getattr(self.client(service), call)().get(field, [])
+        names = lambda service, call, field, name, **asked: [
+            one[name] if name else one for one in getattr(self.client(service), call)(**asked).get(field, [])
         ]
         kinds = {
             "stacks": names("cloudformation", "describe_stacks", "Stacks", "StackName"),
@@ -176,8 +177,19 @@ class Account:
             "alarms": names("cloudwatch", "describe_alarms", "MetricAlarms", "AlarmName"),
             "dashboards": names("cloudwatch", "list_dashboards", "DashboardEntries", "DashboardName"),
             "topics": names("sns", "list_topics", "Topics", "TopicArn"),
+            "domains": names("opensearch", "list_domain_names", "DomainNames", "DomainName"),
+            "collections": names("opensearchserverless", "list_collections", "collectionSummaries", "id"),
+            "firewalls": names("wafv2", "list_web_acls", "WebACLs", "Id", Scope="REGIONAL"),
+            "names": names("apigatewayv2", "get_domain_names", "Items", "DomainName"),
             "repositories": names("ecr", "describe_repositories", "repositories", "repositoryName"),
         }
+        policies = ["opensearchserverless", "list_security_policies", "securityPolicySummaries", "name"]
+        kinds["security policies"] = [one for kind in ("encryption", "network") for one in names(*policies, type=kind)]
+        access = names("opensearchserverless", "list_access_policies", "accessPolicySummaries", "name", type="data")
+        kinds["access policies"] = access
+        # moto goes on listing those that are deleted.
+        ends = names("ec2", "describe_vpc_endpoints", "VpcEndpoints", None)
+        kinds["endpoints"] = [one["VpcEndpointId"] for one in ends if one["State"] != "deleted"]
         local = self.client("iam").list_policies(Scope="Local")["Policies"]
         kinds["policies"] = [policy["Arn"] for policy in local]
         left = {kind: [one for one in all_ if one not in own | {"CDKToolkit"}] for kind, all_ in kinds.items()}
