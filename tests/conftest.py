@@ -21,6 +21,7 @@ import contextlib
 import pytest
 from clients import Http
 
+import elasticmq
 import opensearch
 import target as targets
 
@@ -51,9 +52,11 @@ def own():
         yield lambda **options: stack.enter_context(targets.running(**options))
 
 
-def pytest_configure():
-    """The workers of this run, which inherit the environment, share one OpenSearch."""
+def pytest_configure(config):
+    """The workers of this run, which inherit the environment, share one OpenSearch and one server of queues."""
     opensearch.share()
+    if config.getoption("numprocesses") and targets.KIND != "stack":
+        elasticmq.share()
 
 
 def pytest_collection_modifyitems(config, items):

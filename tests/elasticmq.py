@@ -4,6 +4,7 @@ jars into the target directory."""
 import atexit
 import functools
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -13,12 +14,18 @@ import urllib.request
 from target import BUILT, until
 
 JARS = BUILT.parent / "elasticmq"
+SHARED = "SQS_TEST_ENDPOINT"
 
 
 class Queues:
     """The server as a process."""
 
-    def __init__(self):
+    def __init__(self, url=None):
+        self.url, self.process = url, None
+        if not url:
+            self.start()
+
+    def start(self):
         assert JARS.is_dir(), f"{JARS} is not there: run scripts/fetch-elasticmq {JARS}"
         assert shutil.which("java"), "ElasticMQ needs Java 17 or later as `java`"
         with socket.socket() as free:
@@ -75,9 +82,16 @@ class Queues:
         self.process.wait(10)
 
 
+def share():
+    """Starts the server that the processes this one starts will share."""
+    os.environ.setdefault(SHARED, queues().url)
+
+
 @functools.cache
 def queues():
-    """One server of queues for all targets of this process."""
+    """One server of queues for all targets of a run."""
+    if url := os.environ.get(SHARED):
+        return Queues(url)
     server = Queues()
     atexit.register(server.stop)
     return server
