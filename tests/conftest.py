@@ -2,7 +2,7 @@
 
 `scripts/test` installs what it needs and runs it after all other tests. By hand:
 
-    cargo build --workspace
+    cargo build --workspace --all-targets
     python3 -m venv target/test-venv
     target/test-venv/bin/pip install -r tests/requirements.txt -r tests/requirements-langchain.txt
     scripts/fetch-elasticmq target/elasticmq
