@@ -25,12 +25,13 @@ ID = "123456789012"
 REGION = "us-east-1"
 
 DOCKER = """#!{python}
-import hashlib, json, sys
-import boto3
+import sys
 words = sys.argv[1:]
 if words == ["--version"]:
     print("Docker version 28")
 elif words[0] == "push":
+    import hashlib, json
+    import boto3
     repository, tag = words[-1].split("/", 1)[1].rsplit(":", 1)
     digest = "sha256:" + hashlib.sha256(tag.encode()).hexdigest()
     ecr = boto3.client("ecr", region_name={region!r})
