@@ -12,8 +12,8 @@ from opensearch import Node
 from target import until
 
 QUESTION = "What does the blue whale eat?"
-# Within it an answer has to be there, whatever search does; the limit of search itself is far below.
-# Nothing hangs; all these tests share two cores.
+# Within it an answer has to be there, whatever search does, on a busy machine too; the limit of search itself is far
+# below.
 PATIENCE = 30
 LIMIT_MS = "700"
 FAULTS = {
