@@ -3,13 +3,12 @@
 import contextlib
 import hashlib
 import os
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
 
-from target import ROOT
+from target import ROOT, free_port
 
 MANIFESTS = (
     "application/vnd.docker.distribution.manifest.v2+json",
@@ -53,12 +52,6 @@ def run(*command, **options):
     if done.returncode:
         end(f"{command[0]} failed with {done.returncode}: {' '.join(command)}")
     return done.stdout
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def until_answers(url):

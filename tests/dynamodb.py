@@ -83,8 +83,7 @@ class Moto(Server):
     """`moto_server` on a free port."""
 
     def __init__(self):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        port = targets.free_port()
         log = tempfile.TemporaryFile()
         command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
         self.process = subprocess.Popen(command, stdout=log, stderr=log)

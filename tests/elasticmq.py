@@ -6,12 +6,11 @@ import functools
 import json
 import os
 import shutil
-import socket
 import subprocess
 import urllib.error
 import urllib.request
 
-from target import BUILT, until
+from target import BUILT, free_port, until
 
 JARS = BUILT.parent / "elasticmq"
 SHARED = "SQS_TEST_ENDPOINT"
@@ -28,9 +27,7 @@ class Queues:
     def start(self):
         assert JARS.is_dir(), f"{JARS} is not there: run scripts/fetch-elasticmq {JARS}"
         assert shutil.which("java"), "ElasticMQ needs Java 17 or later as `java`"
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         options = {
             "node-address.host": "127.0.0.1",

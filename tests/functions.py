@@ -3,7 +3,6 @@ Gateway, in front of the Bedrock stand-in, of DynamoDB's semantics over HTTP, an
 
 import json
 import os
-import socket
 import subprocess
 import urllib.request
 
@@ -12,7 +11,7 @@ from clients import new_id
 from elasticmq import queues
 from shared import searched
 from tables import Tables
-from target import BUILT, GATEWAY, REST, WS, Target, until
+from target import BUILT, GATEWAY, REST, WS, Target, free_port, until
 
 EMULATOR = str(BUILT / "lambda-emulator")
 SIGNER = "AKIATESTS"
@@ -36,8 +35,7 @@ class Taps:
     listen on `port`."""
 
     def __init__(self, settings):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         urls = {name: settings.get(variable, "") for name, variable in TAPPED.items()}
         # What is behind TLS, or nowhere, is left as it is.
         ahead = {name: url.removeprefix("http://") for name, url in urls.items() if url.startswith("http://")}

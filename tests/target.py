@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -38,6 +39,12 @@ def until(check, limit=10.0, every=0.01, what="the condition"):
         if time.monotonic() > end:
             raise AssertionError(f"{what} did not come true within {limit} s; last: {value!r}")
         time.sleep(every)
+
+
+def free_port():
+    """A port of loopback that nobody listened on a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
 
 
 class Standin:

@@ -3,7 +3,7 @@
  */
 
 import { Catalog } from './catalog.ts';
-import type { Vars } from './contract.ts';
+import { Values, type Vars } from './contract.ts';
 
 /** A template, as far as is looked at. */
 export interface Template {
@@ -16,10 +16,10 @@ export type Facts = Readonly<Record<string, string>>;
 
 /** The facts of a template that these settings made. */
 export function facts(template: Template, vars: Vars): Facts {
-  const catalog = new Catalog(vars['REGION_ID'] ?? '');
-  const asked = vars['DEFAULT_MODEL'] || catalog.default;
-  const allowed = (vars['ALLOWED_MODELS'] ?? '').split(',').map((name) => name.trim());
-  const models = [asked, ...allowed].flatMap((name) => catalog.choose(name)?.model ?? []);
+  const values = new Values(vars);
+  const catalog = new Catalog(values.text('REGION_ID') ?? '');
+  const asked = values.text('DEFAULT_MODEL') ?? catalog.default;
+  const models = [asked, ...values.list('ALLOWED_MODELS')].flatMap((name) => catalog.choose(name)?.model ?? []);
   const resources = Object.values(template.Resources);
   const workers = resources.map(({ Properties: has }) => has?.ScalingConfig?.MaximumConcurrency ?? 0);
   return {

@@ -71,6 +71,14 @@ fail_of_aws() {
   esac
 }
 
+# Ends unless the container tool is there and answers. Takes what else can be done without it. Sets `tool`.
+check_container_tool() {
+  tool=${CONTAINER_TOOL:-docker}
+  command -v "$tool" >/dev/null ||
+    fail "$tool is not installed. Install Docker from https://docs.docker.com/get-docker, or podman, and set CONTAINER_TOOL=podman${1:-}."
+  quietly "$tool" info >/dev/null || fail "$tool does not answer ($(reason)). Start it, and see that you may use it."
+}
+
 # Ends unless the AWS CLI is there, its credentials are taken, and the region answers. Sets `account`.
 check_aws() {
   command -v aws >/dev/null || fail "The AWS CLI (aws) is needed. Install it from https://aws.amazon.com/cli."

@@ -17,20 +17,12 @@ check_tools() {
   version=$(node --version 2>/dev/null) || fail "Node.js is needed for the CDK. Install version 20 or later from https://nodejs.org."
   version=${version#v}
   [ "${version%%.*}" -ge 20 ] || fail "Node.js $version is too old for the CDK. Install version 20 or later from https://nodejs.org."
-  [ -z "$push" ] || check_container_tool
+  [ -z "$push" ] || check_container_tool "; or deploy an image that is in ECR with --no-push"
   if [ cdk/package-lock.json -nt cdk/node_modules/.package-lock.json ]; then
     say "installing the CDK and what the stack needs, into cdk/node_modules"
     quietly npm ci --prefix cdk --no-audit --no-fund --silent >&2 ||
       fail "npm could not install what cdk/package-lock.json lists: $(reason). Check the network, and npm's settings."
   fi
-}
-
-# scripts/push-image says more, but later.
-check_container_tool() {
-  local tool=${CONTAINER_TOOL:-docker}
-  command -v "$tool" >/dev/null ||
-    fail "$tool is not installed. Install Docker from https://docs.docker.com/get-docker, or podman, and set CONTAINER_TOOL=podman; or deploy an image that is in ECR with --no-push."
-  quietly "$tool" info >/dev/null || fail "$tool does not answer ($(reason)). Start it, and see that you may use it."
 }
 
 # The stack's own rules, and the facts that the later checks and lines read. An image that is not pushed yet has

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import boto3
 
-from target import ROOT, until
+from target import ROOT, free_port, until
 
 # What the scripts and the image's tag are made of.
 CLONE = ["scripts", "cdk", "contract", "docker", "lambda/rest/src", "lambda/ws/src"]
@@ -50,8 +49,7 @@ class Account:
         self.home = Path(tempfile.mkdtemp(prefix="llm-gateway-account-"))
         self.tree = self.home / "clone"
         self.clone()
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self.log = open(self.home / "moto.log", "w")
         command = [sys.executable, str(ROOT / "tests/aws/cloudformation.py"), str(port)]
